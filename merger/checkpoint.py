@@ -1,0 +1,217 @@
+"""A Whisper checkpoint on disk: opened by its headers, its weights read only when they are merged.
+
+A folder holds `config.json` and either `model.safetensors` or `model.safetensors.index.json` with its shards. Pickled
+weights are refused, whatever their name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from merger.bilingual import Text
+from merger.errors import CorruptFile, MissingFile, MissingShard, PathNotAllowed, UnsafeFormat
+from merger.hashing import file_sha256
+from merger.layout import EMBEDDING, TIED_HEAD
+from merger.safetensors_header import TensorEntry, read_header
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+MAX_JSON_BYTES = 64 << 20
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+# Everything beside the weights that transformers reads for Whisper, and why each is needed.
+SIDECARS = {
+    "config.json": Text("устройство модели", "the architecture"),
+    "generation_config.json": Text("языки, задачи и головы выравнивания", "languages, tasks and alignment heads"),
+    "preprocessor_config.json": Text("признаки звука", "the audio features"),
+    "processor_config.json": Text("признаки звука и словарь вместе", "features and tokenizer together"),
+    "tokenizer.json": Text("словарь", "the tokenizer"),
+    "tokenizer_config.json": Text("настройки словаря", "the tokenizer's settings"),
+    "vocab.json": Text("словарь", "the vocabulary"),
+    "merges.txt": Text("слияния BPE", "the BPE merges"),
+    "normalizer.json": Text("английская нормализация", "the English normaliser"),
+    "added_tokens.json": Text("добавленные токены", "added tokens"),
+    "special_tokens_map.json": Text("служебные токены", "special tokens"),
+    "chat_template.jinja": Text("шаблон", "a template"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model whose headers were checked. `tensors` are in the order of the files' bytes.
+
+    `location` is what the user named (path or Hub id), `hub_id` and `revision` are set for models of the Hub.
+    """
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    tensors: dict[str, TensorEntry]
+    sidecars: dict[str, Path]
+    location: str = ""
+    hub_id: str | None = None
+    revision: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype most elements have: `F16`, `BF16` or `F32`."""
+        sizes: Counter[str] = Counter()
+        for entry in self.tensors.values():
+            sizes[entry.dtype] += entry.size
+        return sizes.most_common(1)[0][0]
+
+    @property
+    def parameters(self) -> int:
+        """Number of elements; a stored tied head is not counted twice."""
+        return sum(entry.size for entry in self.tensors.values() if entry.name != TIED_HEAD or self.has_own_head)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(entry.nbytes for entry in self.tensors.values())
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The weight files, in order of their names."""
+        return tuple(sorted({entry.file for entry in self.tensors.values()}))
+
+    @cached_property
+    def has_own_head(self) -> bool:
+        """Whether the stored output head differs from the token embedding (reads both, only if a head is stored)."""
+        head, embedding = self.tensors.get(TIED_HEAD), self.tensors.get(EMBEDDING)
+        if head is None:
+            return False
+        if embedding is None or (head.shape, head.dtype) != (embedding.shape, embedding.dtype):
+            return True
+        with head.file.open("rb") as one, embedding.file.open("rb") as other:
+            one.seek(head.offset)
+            other.seek(embedding.offset)
+            left = head.nbytes
+            while left:
+                step = min(left, 1 << 22)
+                if one.read(step) != other.read(step):
+                    return True
+                left -= step
+        return False
+
+    def weights(self) -> dict[str, TensorEntry]:
+        """The tensors that count: all, without a stored head that repeats the embedding."""
+        return {name: entry for name, entry in self.tensors.items() if name != TIED_HEAD or self.has_own_head}
+
+    def file_hashes(self) -> dict[str, str]:
+        """SHA-256 (hex) of every weight file by its name."""
+        return {file.name: file_sha256(file) for file in self.files}
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of config and weights; the same model in another folder has the same fingerprint."""
+        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        for name, file_hash in sorted(self.file_hashes().items()):
+            digest.update(f"{name}:{file_hash}".encode())
+        return digest.hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model folder. Raises MissingFile, CorruptFile."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise CorruptFile(file=path.name, detail=Text("слишком велик", "too large"))
+        parsed = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        detail = SIDECARS.get(path.name, Text("файл модели", "a model file"))
+        raise MissingFile(file=path.name, detail=detail) from error
+    except (ValueError, RecursionError):
+        raise CorruptFile(file=path.name, detail=Text("это не JSON", "it is not JSON")) from None
+    if not isinstance(parsed, dict):
+        raise CorruptFile(file=path.name, detail=Text("это не объект JSON", "it is no JSON object"))
+    return parsed
+
+
+def open_checkpoint(
+    path_or_hub_id: str | os.PathLike[str],
+    *,
+    allowed_roots: Iterable[str | os.PathLike[str]] | None = None,
+    name: str | None = None,
+) -> Checkpoint:
+    """Open a model folder (or its safetensors file) or a Hub id; reads headers and configs, no weights.
+
+    With `allowed_roots` only folders below one of them may be opened (Hub ids always may). Raises ModelFileError
+    subclasses, PathNotAllowed, Offline.
+    """
+    given = os.fspath(path_or_hub_id)
+    path = Path(given).expanduser()
+    if HUB_ID.fullmatch(given) and not path.exists():
+        from merger.hub import open_from_hub
+
+        return open_from_hub(given)
+    if allowed_roots is not None:
+        check_allowed(path, allowed_roots, given)
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise UnsafeFormat(file=path.name)
+        path = path.parent
+    if not path.is_dir():
+        raise MissingFile(file=given, detail=Text("папка модели", "the model folder"))
+    return open_folder(path, location=given, name=name)
+
+
+def check_allowed(path: Path, allowed_roots: Iterable[str | os.PathLike[str]], given: str) -> None:
+    """Raises PathNotAllowed unless `path`, symbolic links followed, lies in one of the roots."""
+    real = path.resolve()
+    if not any(real.is_relative_to(Path(root).expanduser().resolve()) for root in allowed_roots):
+        raise PathNotAllowed(path=given)
+
+
+def open_folder(
+    folder: Path, *, location: str, name: str | None = None, hub_id: str | None = None, revision: str | None = None
+) -> Checkpoint:
+    """Open a folder that is there. Raises ModelFileError subclasses."""
+    config = read_json(folder / "config.json")
+    tensors, metadata = _read_tensors(folder)
+    sidecars = {file: folder / file for file in SIDECARS if (folder / file).is_file()}
+    shown = name or (hub_id or "").split("/")[-1] or folder.resolve().name
+    return Checkpoint(shown, folder, config, tensors, sidecars, location, hub_id, revision, metadata)
+
+
+def _read_tensors(folder: Path) -> tuple[dict[str, TensorEntry], dict[str, str]]:
+    if (folder / SINGLE_FILE).exists():
+        header = read_header(folder / SINGLE_FILE)
+        return header.tensors, header.metadata
+    if (folder / INDEX_FILE).exists():
+        return _read_shards(folder), {}
+    pickled = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(pattern))
+    if pickled:
+        raise UnsafeFormat(file=pickled[0])
+    raise MissingFile(file=SINGLE_FILE, detail=Text("веса модели", "the weights"))
+
+
+def _read_shards(folder: Path) -> dict[str, TensorEntry]:
+    weight_map = read_json(folder / INDEX_FILE).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise CorruptFile(file=INDEX_FILE, detail=Text("нет weight_map", "there is no weight_map"))
+    tensors: dict[str, TensorEntry] = {}
+    for shard in sorted(set(weight_map.values())):
+        if "/" in shard or "\\" in shard or ".." in shard or not shard.endswith(".safetensors"):
+            detail = Text(f"недопустимое имя части «{shard}»", f"the shard name “{shard}” is not allowed")
+            raise CorruptFile(file=INDEX_FILE, detail=detail)
+        if not (folder / shard).is_file():
+            raise MissingShard(file=shard, index=INDEX_FILE)
+        for name, entry in read_header(folder / shard).tensors.items():
+            if weight_map.get(name) != shard:
+                detail = Text(f"«{name}» не там, где сказано", f"“{name}” is not where it is said to be")
+                raise CorruptFile(file=INDEX_FILE, detail=detail, tensor=name)
+            tensors[name] = entry
+    lost = sorted(set(weight_map) - set(tensors))
+    if lost:
+        detail = Text(f"нет тензора «{lost[0]}»", f"the tensor “{lost[0]}” is missing")
+        raise CorruptFile(file=INDEX_FILE, detail=detail, tensor=lost[0])
+    return tensors

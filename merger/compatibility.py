@@ -1,0 +1,234 @@
+"""Whether models can be merged: from configs and headers alone, all mismatches at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from merger.bilingual import Text
+from merger.checkpoint import Checkpoint, read_json
+from merger.errors import CorruptFile, Fault, IncompatibleModels, MissingFile
+from merger.layout import TIED_HEAD
+
+Mismatch = Fault
+
+# Config fields that have to agree, and what they are called.
+ARCHITECTURE = {
+    "model_type": Text("вид модели", "kind of model"),
+    "d_model": Text("ширина модели", "model width"),
+    "encoder_layers": Text("слоёв кодировщика", "encoder layers"),
+    "decoder_layers": Text("слоёв декодера", "decoder layers"),
+    "encoder_attention_heads": Text("голов внимания кодировщика", "encoder attention heads"),
+    "decoder_attention_heads": Text("голов внимания декодера", "decoder attention heads"),
+    "encoder_ffn_dim": Text("ширина FFN кодировщика", "encoder FFN width"),
+    "decoder_ffn_dim": Text("ширина FFN декодера", "decoder FFN width"),
+    "num_mel_bins": Text("полос мел-спектрограммы", "mel bins"),
+    "vocab_size": Text("размер словаря", "vocabulary size"),
+    "max_source_positions": Text("позиций звука", "audio positions"),
+    "max_target_positions": Text("позиций текста", "text positions"),
+    "activation_function": Text("функция активации", "activation function"),
+    "scale_embedding": Text("масштаб эмбеддингов", "embedding scale"),
+}
+# What transformers assumes where a config leaves the field out.
+DEFAULTS = {"activation_function": "gelu", "scale_embedding": False}
+MERGEABLE = frozenset({"F16", "BF16", "F32"})
+SAME_VERSION = Text(
+    "Возьмите модели, дообученные из одной и той же версии Whisper.",
+    "Take models that were fine-tuned from one and the same version of Whisper.",
+)
+LISTED = 5
+
+
+@dataclass(frozen=True)
+class Compatibility:
+    """The verdict; `warnings` do not stand in the way of merging."""
+
+    mismatches: list[Mismatch]
+    warnings: list[Text]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the models can be merged."""
+        return not self.mismatches
+
+    def raise_if_incompatible(self) -> None:
+        """Raises IncompatibleModels with every mismatch."""
+        if self.mismatches:
+            raise IncompatibleModels(mismatches=self.mismatches)
+
+
+def compare(a: Checkpoint, b: Checkpoint, *others: Checkpoint, base: Checkpoint | None = None) -> Compatibility:
+    """Compare all models with the first; reads configs, headers and tokenizers (weights only for a stored head)."""
+    mismatches: list[Mismatch] = []
+    warnings: list[Text] = []
+    if a.config.get("model_type") != "whisper":
+        kind = str(a.config.get("model_type"))
+        mismatches.append(
+            Fault(
+                Text(f"«{a.name}» — не Whisper, а «{kind}».", f"“{a.name}” is not a Whisper but “{kind}”."),
+                Text("Выберите модель Whisper.", "Choose a Whisper model."),
+            )
+        )
+    mismatches.extend(_unsupported(a))
+    for other in (b, *others, *([base] if base is not None else [])):
+        mismatches.extend(_config_mismatches(a, other))
+        mismatches.extend(_unsupported(other))
+        if not any(mismatch.parameter == "architecture" for mismatch in mismatches):
+            # Different architectures differ in hundreds of tensors; the cause has been named already.
+            mismatches.extend(_tensor_mismatches(a, other))
+            warnings.extend(_tokenizer_warnings(a, other))
+        if a.dtype != other.dtype:
+            warnings.append(
+                Text(
+                    f"Разная точность: «{a.name}» {a.dtype}, «{other.name}» {other.dtype}; счёт идёт в F32.",
+                    f"Different precision: “{a.name}” {a.dtype}, “{other.name}” {other.dtype}; computed in F32.",
+                )
+            )
+    warnings.extend(_sidecar_warnings(a))
+    return Compatibility(mismatches, warnings)
+
+
+def _config_mismatches(a: Checkpoint, b: Checkpoint) -> list[Mismatch]:
+    found = []
+    for key, label in ARCHITECTURE.items():
+        ours, theirs = (model.config.get(key, DEFAULTS.get(key)) for model in (a, b))
+        if ours != theirs:
+            sentence = Text(
+                f"{label.ru}: у «{a.name}» {ours}, у «{b.name}» {theirs}.",
+                f"{label.en}: {ours} in “{a.name}”, {theirs} in “{b.name}”.",
+            )
+            found.append(Fault(sentence, SAME_VERSION, "architecture"))
+    return found
+
+
+def _unsupported(model: Checkpoint) -> list[Mismatch]:
+    odd = sorted({entry.dtype for entry in model.tensors.values()} - MERGEABLE)
+    if not odd:
+        return []
+    sentence = Text(
+        f"В «{model.name}» есть веса вида {', '.join(odd)}: их нельзя смешивать.",
+        f"“{model.name}” holds weights of type {', '.join(odd)}, which cannot be mixed.",
+    )
+    return [Fault(sentence, Text("Сохраните модель в F16, BF16 или F32.", "Save the model as F16, BF16 or F32."))]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:LISTED])
+    return shown if len(names) <= LISTED else f"{shown}, … ({len(names)})"
+
+
+def _tensor_mismatches(a: Checkpoint, b: Checkpoint) -> list[Mismatch]:
+    ours, theirs = a.weights(), b.weights()
+    found = []
+    for one, other, mine, its in ((a, b, ours, theirs), (b, a, theirs, ours)):
+        lost = sorted(set(mine) - set(its))
+        if TIED_HEAD in lost:
+            lost.remove(TIED_HEAD)
+            sentence = Text(
+                f"У «{one.name}» отдельный выходной слой ({TIED_HEAD}), у «{other.name}» его нет.",
+                f"“{one.name}” has an output head of its own ({TIED_HEAD}), “{other.name}” has none.",
+            )
+            remedy = Text(
+                "Сохраните модель со связанными весами (tie_word_embeddings) или возьмите другую.",
+                "Save the model with tied weights (tie_word_embeddings), or take another.",
+            )
+            found.append(Fault(sentence, remedy))
+        if lost:
+            sentence = Text(
+                f"В «{other.name}» нет тензоров, которые есть в «{one.name}»: {_listed(lost)}.",
+                f"“{other.name}” lacks tensors that “{one.name}” has: {_listed(lost)}.",
+            )
+            found.append(Fault(sentence, SAME_VERSION))
+    shapes = sorted(name for name in set(ours) & set(theirs) if ours[name].shape != theirs[name].shape)
+    if shapes:
+        listed = _listed([f"{name} {list(ours[name].shape)} / {list(theirs[name].shape)}" for name in shapes])
+        sentence = Text(
+            f"Разная форма тензоров у «{a.name}» и «{b.name}»: {listed}.",
+            f"Tensors of “{a.name}” and “{b.name}” differ in shape: {listed}.",
+        )
+        found.append(Fault(sentence, SAME_VERSION))
+    return found
+
+
+def _vocabulary(model: Checkpoint) -> dict[str, int] | None:
+    """Token → id, added tokens included; None if no readable tokenizer lies beside the weights."""
+    try:
+        if "tokenizer.json" in model.sidecars:
+            parsed = read_json(model.sidecars["tokenizer.json"])
+            vocabulary: Any = parsed.get("model", {}).get("vocab")
+            added: Any = {token["content"]: token["id"] for token in parsed.get("added_tokens", [])}
+        elif "vocab.json" in model.sidecars:
+            vocabulary = read_json(model.sidecars["vocab.json"])
+            added = read_json(model.sidecars["added_tokens.json"]) if "added_tokens.json" in model.sidecars else {}
+        else:
+            return None
+    except (CorruptFile, MissingFile, AttributeError, KeyError, TypeError):
+        return None
+    return {**vocabulary, **added} if isinstance(vocabulary, dict) and isinstance(added, dict) else None
+
+
+def differing_tokens(ours: Mapping[str, int], theirs: Mapping[str, int]) -> list[tuple[int, str | None, str | None]]:
+    """(id, our token, their token) for every id that does not mean the same, in order of ids."""
+    by_id = [{index: token for token, index in vocabulary.items()} for vocabulary in (ours, theirs)]
+    ids = sorted(set(by_id[0]) | set(by_id[1]))
+    pairs = ((index, by_id[0].get(index), by_id[1].get(index)) for index in ids)
+    return [(index, one, other) for index, one, other in pairs if one != other]
+
+
+def _tokenizer_warnings(a: Checkpoint, b: Checkpoint) -> list[Text]:
+    ours, theirs = _vocabulary(a), _vocabulary(b)
+    if ours is None or theirs is None:
+        return []
+    different = differing_tokens(ours, theirs)
+    if not different:
+        return []
+    shown = ", ".join(
+        f"{index}: {json.dumps(one, ensure_ascii=False)} / {json.dumps(other, ensure_ascii=False)}"
+        for index, one, other in islice(different, LISTED)
+    )
+    return [
+        Text(
+            f"Словари «{a.name}» и «{b.name}» расходятся в {len(different)} токенах ({shown});"
+            " остаётся словарь донора.",
+            f"The tokenizers of “{a.name}” and “{b.name}” differ in {len(different)} ids ({shown});"
+            " the donor's is kept.",
+        )
+    ]
+
+
+def _sidecar_warnings(model: Checkpoint) -> list[Text]:
+    """Files that transformers needs and the donor lacks, and a stale preprocessor."""
+    warnings = []
+    has = model.sidecars.keys()
+    if "generation_config.json" not in has:
+        warnings.append(
+            Text(
+                f"У «{model.name}» нет generation_config.json: результат не будет знать языков и задач.",
+                f"“{model.name}” has no generation_config.json: the result will not know languages and tasks.",
+            )
+        )
+    if not has & {"preprocessor_config.json", "processor_config.json"}:
+        warnings.append(
+            Text(
+                f"У «{model.name}» нет preprocessor_config.json: результат нельзя будет открыть как WhisperProcessor.",
+                f"“{model.name}” has no preprocessor_config.json: WhisperProcessor will not open the result.",
+            )
+        )
+    elif "preprocessor_config.json" in has:
+        bins = read_json(model.sidecars["preprocessor_config.json"]).get("feature_size")
+        due = model.config.get("num_mel_bins")
+        if bins is not None and bins != due:
+            warnings.append(
+                Text(
+                    f"У «{model.name}» preprocessor_config.json от другой версии: {bins} полос вместо {due}.",
+                    f"“{model.name}” has another version's preprocessor_config.json: {bins} bins instead of {due}.",
+                )
+            )
+    if not has & {"tokenizer.json", "vocab.json"}:
+        warnings.append(
+            Text(f"У «{model.name}» нет словаря.", f"“{model.name}” has no tokenizer.")
+        )
+    return warnings
