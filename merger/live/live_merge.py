@@ -1,0 +1,332 @@
+"""Two models and their mixture in device memory.
+
+The weights of A, B (and the base) and of the mixture lie in flat buffers of one layout; transformers modules are views
+of them. A slider move rewrites the mixture's buffer in place: nothing is reloaded, pointers stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from merger.bilingual import Text
+from merger.checkpoint import Checkpoint
+from merger.compatibility import compare
+from merger.errors import BadRecipe, Cancelled, Fault, OutOfMemory
+from merger.layout import TIED_HEAD
+from merger.live.flat import FlatLayout
+from merger.live.loading import HEADROOM, TORCH_DTYPES, choose_device, choose_dtype, free_memory, load_flat
+from merger.live.measure import Measurements
+from merger.live.modules import build_module, pointers
+from merger.live.write import all_copy, carry_out, same, slot_names, stretches
+from merger.operators import Operator
+from merger.recipe import MergeRecipe
+from merger.registry import get_method
+
+ModelName = Literal["a", "merged", "b"]
+Stack = Literal["encoder", "decoder"]
+STACKS: tuple[Stack, ...] = ("encoder", "decoder")
+# Positions of the encoder belong to the component "embeddings", so its settings act on both stacks.
+COMPONENTS_OF: dict[Stack, frozenset[str]] = {
+    "encoder": frozenset({"encoder", "embeddings"}),
+    "decoder": frozenset({"decoder", "cross_attention", "embeddings"}),
+}
+RANKED_ON_CPU = 64 << 20  # elements up to which the CPU ranks all magnitudes in advance; larger models: on demand
+_serial = itertools.count(1)
+Poll = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class AppliedMerge:
+    """What `LiveMerge.apply` did.
+
+    seconds: wall time with the device synchronised. performed: the method that was carried out, another than the
+    recipe's only after a fallback, which `warnings` names. rewritten: how many elements were written.
+    """
+
+    digest: str
+    generation: int
+    seconds: float
+    performed: str
+    warnings: tuple[Text, ...]
+    rewritten: int
+
+
+@dataclass(frozen=True)
+class WeightsIdentity:
+    """Names of a model's weights, equal only where the weights are: keys for caches of what it makes of a clip."""
+
+    encoder: str
+    decoder: str
+
+
+class LiveMerge:
+    """A, B and their mixture, ready to transcribe; used by one thread at a time.
+
+    a, b, base: checkpoints of one architecture. device: "auto", "cpu", "cuda", "cuda:1". dtype: what is computed in,
+    float32 on the CPU and the checkpoint's own on a GPU unless given. resident: keep A and B on the device; None
+    decides by its free memory. Otherwise A and B stay in host memory (pinned for a GPU), are streamed through while the
+    mixture is written, and `lend("a")` puts A's weights into the one module that is on the device.
+
+    Where the buffers are wider than the checkpoints (float32 over fp16), the mixture is rounded as an export would
+    round it: what is heard is what is exported.
+
+    Raises IncompatibleModels, DeviceUnavailable, OutOfMemory, Cancelled.
+    """
+
+    def __init__(
+        self,
+        a: Checkpoint,
+        b: Checkpoint,
+        base: Checkpoint | None = None,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype | None = None,
+        resident: bool | None = None,
+        cancelled: Poll | None = None,
+    ) -> None:
+        compare(a, b, base=base).raise_if_incompatible()
+        self.checkpoints = {"a": a, "b": b} | ({"base": base} if base is not None else {})
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(dtype, self.device, a)
+        self.output_dtype = TORCH_DTYPES[a.dtype]
+        tied = TIED_HEAD not in a.weights()
+        self.layout = FlatLayout.of({name: entry.shape for name, entry in a.weights().items()}, a.config, tied=tied)
+        copies = (3 if base is None else 4) * self.layout.size * self.dtype.itemsize
+        self.resident = copies < HEADROOM * free_memory(self.device) if resident is None else resident
+        with self._memory_errors():
+            self._load(cancelled)
+        self.generation = 0
+        self.recipe = MergeRecipe.build("direct")
+        self._name = f"live{next(_serial)}"
+        self._plans: dict[Stack, dict[str, Operator]] = {}
+        self._settings: dict[Stack, str] = {}  # names of the settings that the plans were made for
+        self._written: dict[str, Operator] = {}  # what each tensor of the mixture's buffer holds now
+        self._holding: ModelName = "merged"
+        self.apply(self.recipe, cancelled)
+
+    def _load(self, cancelled: Poll | None) -> None:
+        host = torch.device("cpu")
+        place = self.device if self.resident else host
+        loaded = {
+            key: load_flat(
+                checkpoint, self.layout,
+                self.dtype if self.resident else TORCH_DTYPES[checkpoint.dtype],
+                place, pinned=not self.resident, cancelled=cancelled,
+            )
+            for key, checkpoint in self.checkpoints.items()
+        }  # fmt: skip
+        self._sources: tuple[torch.Tensor, ...] = (loaded["a"], loaded["b"])
+        self._base = loaded.get("base")
+        self._merged = torch.zeros(self.layout.size, dtype=self.dtype, device=self.device)
+        buffers = {"a": loaded["a"], "merged": self._merged, "b": loaded["b"]}
+        kept = buffers if self.resident else {"merged": self._merged}
+        self._modules = {
+            name: build_module(self._donor(name).config, self._donor(name).folder, self.layout, buffer)
+            for name, buffer in kept.items()
+        }
+        self._pointers = pointers(self._modules["merged"])
+        self._measured = Measurements(self.layout, self._sources, self._base)
+
+    def _donor(self, name: str) -> Checkpoint:
+        return self.checkpoints["b" if name == "b" else "a"]
+
+    @property
+    def modules(self) -> dict[str, Any]:
+        """transformers modules by name: "a", "merged", "b"; only "merged" where A and B are not resident."""
+        return dict(self._modules)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weights held on the device."""
+        buffers = [*self._sources, self._merged, *([] if self._base is None else [self._base])]
+        return sum(b.numel() * b.element_size() for b in buffers if b.device == self.device)
+
+    def prepare(self, method: str, cancelled: Poll | None = None) -> float:
+        """Measure once what this method asks of the pair, so that `apply` measures nothing; returns the seconds taken.
+
+        Raises BadRecipe if the method needs a base that is not there, Cancelled between tensors.
+        """
+        started = time.perf_counter()
+        spec = get_method(method)
+        self._require_base(method)
+        if method == "slerp":
+            self._measured.measure_grams(self._measured.views(spec).values(), cancelled)
+        elif method == "ties":
+            self._rank(cancelled)
+        else:
+            for stack in STACKS:
+                self._plan(MergeRecipe.build(method), stack, cancelled)
+        self._synchronize()
+        return time.perf_counter() - started
+
+    def apply(self, recipe: MergeRecipe, cancelled: Poll | None = None) -> AppliedMerge:
+        """Write the recipe's mixture in place: only the tensors that change.
+
+        If slerp or ties cannot be carried out, direct is, with a warning. Raises Cancelled between tensors: the mixture
+        before is put back when it is next lent. Raises BadRecipe, OutOfMemory.
+        """
+        started = time.perf_counter()
+        self._require_base(recipe.method)
+        performed, warnings = recipe, tuple[Text, ...]()
+        try:
+            plans, settings = self._plans_for(recipe, cancelled)
+        except (MemoryError, torch.OutOfMemoryError, ArithmeticError) as error:
+            performed, warnings = self._fall_back(recipe, error)
+            plans, settings = self._plans_for(performed, cancelled)
+        with self._memory_errors():
+            rewritten = self._write(plans, cancelled)
+        self.recipe, self._plans, self._settings = performed, plans, settings
+        self.generation += 1
+        self._synchronize()
+        seconds = time.perf_counter() - started
+        return AppliedMerge(recipe.digest, self.generation, seconds, performed.method, warnings, rewritten)
+
+    def identity(self, model: ModelName) -> WeightsIdentity:
+        """What names this model's weights now. A mixture that copies a parent has the parent's name."""
+        if model != "merged":
+            return WeightsIdentity(f"{self._name}:{model}", f"{self._name}:{model}")
+        encoder, decoder = (self._identity_of(stack) for stack in STACKS)
+        return WeightsIdentity(encoder, decoder)
+
+    def _identity_of(self, stack: Stack) -> str:
+        parent = all_copy(list(self._plans[stack].values()))
+        return f"{self._name}:{self._settings[stack] if parent is None else 'ab'[parent]}"
+
+    @contextmanager
+    def lend(self, model: ModelName) -> Iterator[Any]:
+        """The module with this model's weights, valid inside the `with` block."""
+        if self.resident and model != "merged":
+            yield self._modules[model]
+            return
+        if model == "merged":
+            self._write(self._plans, None)  # nothing to do unless another model was lent or a merge was cancelled
+        elif self._holding != model:
+            self._written.clear()
+            self._merged.copy_(self._sources["ab".index(model)], non_blocking=True)
+        self._holding = model
+        if pointers(self._modules["merged"]) != self._pointers:
+            raise RuntimeError("a parameter of the mixture is no longer a view of its buffer")
+        yield self._modules["merged"]
+
+    def close(self) -> None:
+        """Let go of all memory; the object cannot be used afterwards."""
+        self._modules, self._plans = {}, {}
+        self._sources, self._base = (), None
+        del self._merged, self._measured
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _require_base(self, method: str) -> None:
+        if get_method(method).needs_base and self._base is None:
+            raise BadRecipe(
+                faults=[
+                    Fault(
+                        Text(f"Методу {method} нужна базовая модель.", f"The method {method} needs the base model."),
+                        Text("Укажите базовую модель или другой метод.", "Name the base, or take another method."),
+                        "base",
+                    )
+                ]
+            )
+
+    def _rank(self, cancelled: Poll | None) -> None:
+        """Measure what `ties` needs: a cut for every density of the grid."""
+        if self.device.type == "cpu" and self.layout.size > RANKED_ON_CPU:
+            return
+        for view in self._measured.views(get_method("ties")).values():
+            if cancelled is not None and cancelled():
+                raise Cancelled
+            view.rank()
+
+    def _plans_for(
+        self, recipe: MergeRecipe, cancelled: Poll | None
+    ) -> tuple[dict[Stack, dict[str, Operator]], dict[Stack, str]]:
+        """Operators of both stacks; a stack whose settings have not changed keeps its plan."""
+        plans: dict[Stack, dict[str, Operator]] = {}
+        settings = {stack: settings_name(recipe, stack) for stack in STACKS}
+        for stack in STACKS:
+            kept = self._settings.get(stack) == settings[stack]
+            plans[stack] = self._plans[stack] if kept else self._plan(recipe, stack, cancelled)
+        return plans, settings
+
+    def _plan(self, recipe: MergeRecipe, stack: str, cancelled: Poll | None) -> dict[str, Operator]:
+        spec = recipe.spec
+        views = self._measured.views(spec)
+        plan: dict[str, Operator] = {}
+        for name in slot_names(self.layout, stack):
+            if cancelled is not None and cancelled():
+                raise Cancelled
+            plan[name] = spec.plan(views[name], **recipe.parameters_at(views[name].place))
+        return plan
+
+    def _fall_back(self, recipe: MergeRecipe, error: BaseException) -> tuple[MergeRecipe, tuple[Text, ...]]:
+        """The direct mixture that stands in for a method that failed, and the warning; or the error again."""
+        if recipe.spec.fallback is None:
+            if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+                raise OutOfMemory(device=str(self.device)) from error
+            raise error
+        parameters, parts = recipe.spec.fallback(recipe.parameters)
+        reason = type(error).__name__
+        warning = Text(
+            f"Метод {recipe.method} не удался ({reason}); вместо него выполнен direct.",
+            f"The method {recipe.method} failed ({reason}); direct was carried out instead.",
+        )
+        return MergeRecipe.build("direct", parameters, parts=parts), (warning,)
+
+    def _write(self, plans: dict[Stack, dict[str, Operator]], cancelled: Poll | None) -> int:
+        """Bring the mixture's buffer to these plans; returns the number of elements written."""
+        plan = {name: operator for stack in STACKS for name, operator in plans[stack].items()}
+        changed = {name: op for name, op in plan.items() if not same(self._written.get(name), op)}
+        count = 0
+        for operator, start, stop, names in stretches(self.layout, changed):
+            for name in names:
+                self._written.pop(name, None)
+            carry_out(operator, start, stop, self._read, self._merged, self.output_dtype, cancelled)
+            self._written.update(dict.fromkeys(names, operator))
+            count += stop - start
+        self._holding = "merged"
+        return count
+
+    def _read(self, start: int, stop: int) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
+        """float32 values of all sources (and the base) on the device."""
+
+        def fetch(buffer: torch.Tensor) -> torch.Tensor:
+            return buffer[start:stop].to(self.device, non_blocking=True).float()
+
+        return tuple(fetch(source) for source in self._sources), None if self._base is None else fetch(self._base)
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    @contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise OutOfMemory(device=str(self.device)) from error
+
+
+def settings_name(recipe: MergeRecipe, stack: Stack) -> str:
+    """SHA-256 (hex) of the settings that act on one stack; all others leave its weights as they are."""
+    components = COMPONENTS_OF[stack]
+
+    def acts(key: str) -> bool:
+        declared = recipe.spec.parameter(key)
+        return declared is None or not declared.control.components or bool(components & {*declared.control.components})
+
+    told = recipe.to_json()
+    settings = {
+        "method": recipe.method,
+        "parameters": {key: value for key, value in told["parameters"].items() if acts(key)},
+        "parts": {name: part for name, part in told.get("parts", {}).items() if name in components},
+    }
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
