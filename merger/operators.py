@@ -34,11 +34,25 @@ class Chunk:
 class Operator(Protocol):
     """float32[n] from n-element stretches; never changes its inputs."""
 
+    @property
+    def row(self) -> int:
+        """Stretches have to be multiples of this many elements (1: any)."""
+        ...
+
     def __call__(self, chunk: Chunk) -> Array: ...
 
 
+class Elementwise:
+    """An operator that can be applied to stretches of any length."""
+
+    @property
+    def row(self) -> int:
+        """Any length will do."""
+        return 1
+
+
 @dataclass(frozen=True)
-class Linear:
+class Linear(Elementwise):
     """Σ cᵢ Xᵢ over the sources. Zero coefficients take no part; a lone coefficient 1 copies the bits, −0.0 included."""
 
     coefficients: tuple[float, ...]
@@ -107,7 +121,7 @@ EVERYTHING = Cut(-1, -1)
 
 
 @dataclass(frozen=True)
-class TopBlend:
+class TopBlend(Elementwise):
     """`inside` where the magnitude of A − B is selected by the cut, `outside` elsewhere."""
 
     cut: Cut

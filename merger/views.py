@@ -30,9 +30,10 @@ class TensorView:
         self.count = count  # number of sources
         self.has_base = has_base
         self.survey = survey  # what the method's survey of the whole model found, if it has one
+        self.notes: dict[str, float] = {}  # what the method found worth reporting of this tensor
 
-    def chunks(self) -> Iterator[Chunk]:
-        """The tensor as stretches of whole `SUM_BLOCK`s, in order."""
+    def chunks(self, row: int = 1) -> Iterator[Chunk]:
+        """The tensor as consecutive stretches, of whole `SUM_BLOCK`s or, if a row length is given, of whole rows."""
         raise NotImplementedError
 
     def gram(self) -> np.ndarray:
@@ -129,5 +130,5 @@ class WholeTensor(TensorView):
         """The tensor as one stretch."""
         return self._whole
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, row: int = 1) -> Iterator[Chunk]:
         yield self._whole

@@ -32,9 +32,14 @@ def angle(gram: np.ndarray) -> float | None:
     return 2 * math.atan2(math.sqrt(apart), math.sqrt(max(4 - apart, 0.0)))
 
 
+def is_linear(theta: float | None) -> bool:
+    """Whether no arc is singled out: a zero tensor, or opposite directions."""
+    return theta is None or math.pi - theta < ANTIPARALLEL
+
+
 def coefficients(theta: float | None, t: float) -> tuple[float, float]:
-    """Coefficients of A and B at share t; linear where no angle is defined (a zero tensor, opposite directions)."""
-    if theta is None or math.pi - theta < ANTIPARALLEL or math.sin(theta) == 0:
+    """Coefficients of A and B at share t; linear where no arc is singled out, and in the limit θ → 0."""
+    if theta is None or is_linear(theta) or math.sin(theta) == 0:
         return 1 - t, t
     return math.sin((1 - t) * theta) / math.sin(theta), math.sin(t * theta) / math.sin(theta)
 
@@ -73,4 +78,6 @@ def slerp(
     """W = sin((1−t)θ)/sinθ · A + sin(tθ)/sinθ · B, θ the angle between the flattened tensors."""
     if slerp_t in {0.0, 1.0}:
         return Linear((1 - slerp_t, slerp_t))
-    return Linear(coefficients(angle(view.gram()), slerp_t))
+    theta = angle(view.gram())
+    view.notes["angle"] = math.nan if is_linear(theta) else float(theta or 0)
+    return Linear(coefficients(theta, slerp_t))

@@ -1,0 +1,207 @@
+"""`python -m merger`: merge (when no command is named), methods, explain, verify.
+
+Exit status: 0 success (also after a loud fallback), 2 bad arguments, 130 stopped, 1 any other coded error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from merger import __version__
+from merger.arguments import MergeRequest, fault, parse_arguments, read_request
+from merger.bilingual import LANGUAGES, Text, preferred_language
+from merger.console import ProgressBar, error_text, help_text, report_text
+from merger.errors import BadParameter, Cancelled, FaultList, IncompatibleModels, WhisperMergeError
+from merger.registry import methods
+
+log = logging.getLogger("merger")
+
+
+def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
+    """The last value of a flag, found before the command line is parsed: a faulty one too needs language and log."""
+    value = None
+    for index, word in enumerate(arguments):
+        if word.startswith(f"{flag}="):
+            value = word.partition("=")[2]
+        elif word == flag and index + 1 < len(arguments):
+            value = arguments[index + 1]
+    return value
+
+
+def _language(arguments: Sequence[str]) -> str:
+    value = _value_of("--lang", arguments)
+    if value is None or value in LANGUAGES:
+        return value or preferred_language()
+    raise BadParameter(
+        faults=[fault(f"--lang: нет языка «{value}».", f"--lang: there is no language “{value}”.",
+                      "Есть ru и en.", "There are ru and en.", "--lang")]
+    )  # fmt: skip
+
+
+def _set_up_log(arguments: Sequence[str]) -> None:
+    logging.captureWarnings(True)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(logging.NullHandler())
+    path = _value_of("--log", arguments)
+    if path is None:
+        return
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise BadParameter(
+            faults=[fault(f"--log: в «{path}» нельзя писать.", f"--log: “{path}” cannot be written.",
+                          "Укажите другой файл.", "Name another file.", "--log")]
+        ) from error  # fmt: skip
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.info("whisper-merge %s, Python %s; arguments: %s", __version__, platform.python_version(), list(arguments))
+
+
+def run_merge(arguments: Sequence[str], lang: str) -> int:
+    """Merge as the flags say."""
+    given, faults = parse_arguments(arguments)
+    if given.get("--help"):
+        print(help_text(lang))
+        return 0
+    reports, names = _merge(read_request(given, faults), lang)
+    for report in reports:
+        log.info("%s", json.dumps(report.to_json("en"), ensure_ascii=False))
+    if given.get("--json"):
+        print(json.dumps({"ok": True, "results": [report.to_json(lang) for report in reports]}, ensure_ascii=False))
+    else:
+        for report in reports:
+            print(report_text(report, lang, names[:2], names[2]))
+    return 0
+
+
+def _merge(request: MergeRequest, lang: str) -> tuple[list[Any], tuple[Any, Any, Any]]:
+    from merger.checkpoint import open_checkpoint
+    from merger.disk import merge_outputs
+    from merger.engine import BASE
+
+    sources = {key: open_checkpoint(path) for key, path in request.sources.items()}
+    models = [model.name for key, model in sources.items() if key != BASE]
+    stopped: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: stopped.append(received))
+    bar = ProgressBar(lang)
+    try:
+        reports = merge_outputs(
+            {request.output_dir / folder if folder else request.output_dir: recipe
+             for folder, recipe in request.recipes.items()},
+            sources,
+            device=request.device,
+            donor=request.donor,
+            dtype=request.dtype,
+            on_progress=bar,
+            cancelled=lambda: bool(stopped),
+        )  # fmt: skip
+    finally:
+        bar.close()
+    base = sources[BASE].name if BASE in sources else None
+    return reports, (models[0], models[-1] if len(models) < 2 else models[1], base)
+
+
+def run_methods(arguments: Sequence[str], lang: str) -> int:
+    """List the methods, as text or as JSON."""
+    words = _without_language(arguments)
+    if words not in ([], ["--json"]):
+        raise _usage("python -m merger methods [--json]")
+    if words:
+        print(json.dumps([spec.to_json(lang) for spec in methods().values()], ensure_ascii=False, indent=2))
+    else:
+        for spec in methods().values():
+            print(f"{spec.name:<16} {spec.title.get(lang)}: {spec.summary.get(lang)}")
+    return 0
+
+
+def run_verify(arguments: Sequence[str], lang: str) -> int:
+    """Read a result from end to end."""
+    from merger.bilingual import byte_size
+    from merger.verify import verify_folder
+
+    words = _without_language(arguments)
+    folders = [word for word in words if not word.startswith("--")]
+    if len(folders) != 1 or set(words) - {"--json", *folders}:
+        raise _usage("python -m merger verify FOLDER [--json]")
+    found = verify_folder(folders[0])
+    if "--json" in words:
+        print(json.dumps(found.to_json(), ensure_ascii=False))
+    else:
+        size = byte_size(found.nbytes, lang)
+        words_found = Text(
+            f"Цело: {found.tensors} тензоров, {size}, {found.files} файлов; метод {found.record['performed']}.",
+            f"Whole: {found.tensors} tensors, {size}, {found.files} files; method {found.record['performed']}.",
+        )
+        print(words_found.get(lang))
+    return 0
+
+
+def _without_language(arguments: Sequence[str]) -> list[str]:
+    words, skip = [], False
+    for word in arguments:
+        if skip or word == "--lang" or word.startswith("--lang="):
+            skip = word == "--lang" and not skip
+        else:
+            words.append(word)
+    return words
+
+
+def _usage(example: str) -> BadParameter:
+    return BadParameter(faults=[fault("Команда не понята.", "The command is not understood.",
+                                      f"Так: {example}.", f"Like this: {example}.")])  # fmt: skip
+
+
+COMMANDS: dict[str, Callable[[Sequence[str], str], int]] = {
+    "merge": run_merge,
+    "methods": run_methods,
+    "verify": run_verify,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit status. Never shows a traceback: that goes to the log."""
+    lang: str = preferred_language()
+    as_json = "--json" in arguments
+    try:
+        _set_up_log(arguments)
+        lang = _language(arguments)
+        first = arguments[0] if arguments else ""
+        if first in COMMANDS:
+            return COMMANDS[first](arguments[1:], lang)
+        if first and not first.startswith("-"):
+            raise _usage("python -m merger [" + "|".join(COMMANDS) + "] … (--help)")
+        return run_merge(arguments, lang)
+    except WhisperMergeError as error:
+        return _report(error, lang, as_json)
+    except KeyboardInterrupt:
+        return _report(Cancelled(), lang, as_json)
+    except MemoryError:
+        from merger.errors import OutOfMemory
+
+        return _report(OutOfMemory(device="cpu"), lang, as_json)
+    except Exception as error:  # the last resort: a sentence for the user, the traceback for the log
+        log.error("%s", traceback.format_exc())
+        return _report(WhisperMergeError(detail=f"{type(error).__name__}: {error}"), lang, as_json)
+
+
+def _report(error: WhisperMergeError, lang: str, as_json: bool) -> int:
+    log.error("%s", error)
+    print(error_text(error, lang), file=sys.stderr)
+    if as_json:
+        print(json.dumps({"ok": False, "error": error.to_json(lang)}, ensure_ascii=False))
+    if isinstance(error, Cancelled):
+        return 130
+    return 2 if isinstance(error, FaultList) and not isinstance(error, IncompatibleModels) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

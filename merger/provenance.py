@@ -1,0 +1,95 @@
+"""Where a result comes from: the record in `recipe.json` and in the weights' metadata, and the checksums.
+
+Nothing in them depends on the hour, the machine or the folders, so the same inputs and recipe give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from merger import __version__
+from merger.bilingual import Text
+from merger.checkpoint import SINGLE_FILE, Checkpoint
+from merger.recipe import MergeRecipe
+
+RECIPE_FILE = "recipe.json"
+CHECKSUMS_FILE = "checksums.json"
+CARD_FILE = "README.md"
+METADATA_KEY = "whisper_merge"
+FORMAT = "whisper-merge/1"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was asked for, what was done, and from what."""
+
+    recipe: MergeRecipe
+    requested: MergeRecipe
+    sources: Mapping[str, Checkpoint]
+    donor: str
+    dtype: str | None
+    reason: Text | None = None
+
+    def to_json(self, hashes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+        """The record; `hashes` gives the SHA-256 of every weight file of every source."""
+        described = {key: self._source(key, hashes[key]) for key in self.sources}
+        record: dict[str, Any] = {
+            "format": FORMAT,
+            "program": __version__,
+            "requested": self.requested.method,
+            "performed": self.recipe.method,
+            "recipe": _identity(self.recipe),
+            "digest": self.recipe.digest,
+            "sources": described,
+            "donor": self.donor,
+            "dtype": self.dtype,
+        }
+        if self.reason is not None:
+            record["requested_recipe"] = _identity(self.requested)
+            record["reason"] = {"ru": self.reason.ru, "en": self.reason.en}
+        return record
+
+    def _source(self, key: str, hashes: Mapping[str, str]) -> dict[str, Any]:
+        checkpoint = self.sources[key]
+        described: dict[str, Any] = {"name": checkpoint.name, "sha256": dict(sorted(hashes.items()))}
+        if checkpoint.hub_id:
+            described |= {"hub_id": checkpoint.hub_id, "revision": checkpoint.revision}
+        return described
+
+    def metadata(self, hashes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        """The safetensors metadata: what transformers needs, and the record."""
+        return {"format": "pt", METADATA_KEY: json.dumps(self.to_json(hashes), sort_keys=True, separators=(",", ":"))}
+
+
+def _identity(recipe: MergeRecipe) -> dict[str, Any]:
+    return {key: value for key, value in recipe.to_json().items() if key != "sources"}
+
+
+def no_hashes(sources: Mapping[str, Checkpoint]) -> dict[str, dict[str, str]]:
+    """Placeholders as long as the hashes: the header's length is known before a source has been hashed."""
+    return {key: {file.name: "0" * 64 for file in model.files} for key, model in sources.items()}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Readable JSON with a final newline, in a fixed order."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_checksums(folder: Path, header: bytes, digests: Mapping[str, str]) -> None:
+    """SHA-256 of the weights' header, of each tensor's bytes, and of every other file of the folder."""
+    files = sorted(file for file in folder.iterdir() if file.name not in {SINGLE_FILE, CHECKSUMS_FILE})
+    checksums = {
+        "format": FORMAT,
+        "files": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+        "weights": {
+            "file": SINGLE_FILE,
+            "header": hashlib.sha256(header).hexdigest(),
+            "tensors": dict(digests),
+        },
+    }
+    write_json(folder / CHECKSUMS_FILE, checksums)

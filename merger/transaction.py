@@ -1,0 +1,142 @@
+"""A folder that appears whole or not at all.
+
+Everything is written into a hidden folder beside the target, on the same file system. A lock on that folder tells the
+living from the dead: it vanishes with its process, so an unlocked leftover is an orphan, and the next merge sweeps it.
+The target changes in one rename; where a previous result has to give way, the two folders change places in one system
+call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from merger.bilingual import Text
+from merger.errors import DiskFull, OutputNotWritable
+from merger.space import free_bytes, size_text
+
+MARK = ".merging-"
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path, needed: int = 0) -> Iterator[None]:
+    """Turn what the file system refuses into coded errors: DiskFull, OutputNotWritable."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFull(needed=size_text(needed), free=size_text(free_bytes(path))) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}:
+            detail = Text(f"{error.strerror}", f"{error.strerror}")
+            raise OutputNotWritable(path=path.name, detail=detail) from error
+        raise
+
+
+def sweep(parent: Path) -> list[str]:
+    """Remove what killed merges left in a folder; returns the names. Living merges are left alone.
+
+    Results in subfolders that such a merge had not yet put back into their folder are put back first.
+    """
+    removed = []
+    for leftover in sorted(parent.glob(f".*{MARK}*")) if parent.is_dir() else []:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _put_back_subfolders(leftover, parent / leftover.name[1:].rpartition(MARK)[0])
+                shutil.rmtree(leftover)
+                removed.append(leftover.name)
+            finally:
+                os.close(descriptor)
+    return removed
+
+
+def _put_back_subfolders(old: Path, target: Path) -> None:
+    """Results that lie in subfolders of a replaced folder (direct/, slerp/, ties/) stay with the folder's name."""
+    for child in old.iterdir():
+        if child.is_dir() and not child.is_symlink() and target.is_dir() and not (target / child.name).exists():
+            os.rename(child, target / child.name)
+
+
+class FolderTransaction:
+    """Use with `with`: fill `folder`, then `commit()`. Without a commit nothing remains."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.folder = target  # replaced on entry
+        self._lock = -1
+
+    def __enter__(self) -> FolderTransaction:
+        with disk_errors(self.target):
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            sweep(self.target.parent)
+            while not self._claim():
+                pass
+        return self
+
+    def _claim(self) -> bool:
+        """Make and lock a fresh hidden folder; False if another process swept it before it was locked."""
+        name = f".{self.target.name}{MARK}{os.getpid()}-{secrets.token_hex(4)}"
+        self.folder = self.target.parent / name
+        self.folder.mkdir(mode=0o755)
+        try:
+            self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self.folder.exists():
+                return True
+        os.close(self._lock)
+        return False
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+    def commit(self, stage: Callable[[str], None] = lambda _: None) -> None:
+        """Make the folder visible under its name, durably. `stage` is told before and after the rename."""
+        with disk_errors(self.target):
+            for file in self.folder.iterdir():
+                _sync(file)
+            _sync(self.folder)
+            stage("committing")
+            if not self.target.exists():
+                os.rename(self.folder, self.target)
+            else:
+                exchange(self.folder, self.target)
+                _put_back_subfolders(self.folder, self.target)
+            stage("committed")
+            _sync(self.target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders change places in one system call, or, where that is not offered, in three renames."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "renameat2"):
+        if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+            raise OSError(number, os.strerror(number))
+    aside = one.with_name(f"{one.name}-previous")
+    os.rename(other, aside)
+    os.rename(one, other)
+    os.rename(aside, one)
