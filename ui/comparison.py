@@ -1,0 +1,156 @@
+"""A clip heard by A, the merge and B: transcripts, shared word slots, scores. Runs on the worker's device thread only.
+
+A transcript is kept by what it depends on (weights, clip, options), so a slider move listens once, not three times, and
+a mixture that was tried before comes back at once.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.align import align_three
+from evaluation.audio import AudioClip
+from evaluation.metrics.hallucination import signs
+from evaluation.scores import agreement, score_pair
+from evaluation.transcriber import TranscribeOptions, Transcript
+from merger.recipe import MergeRecipe
+from ui.errors import bilingual
+from ui.models import LoadedPair
+
+SIDES = ("a", "merged", "b")
+KEPT_TRANSCRIPTS = 4000
+OPTIONS = TranscribeOptions(language="ru")
+
+Poll = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What identifies a merged model: the recipe and the bytes it is made of."""
+
+    recipe: MergeRecipe
+    fingerprints: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        marks = (f"{role}={mark}" for role, mark in sorted(self.fingerprints.items()))
+        identity = "|".join([self.recipe.digest, *marks])
+        return hashlib.sha256(identity.encode()).hexdigest()[:24]
+
+
+class Memory:
+    """Transcripts by (weights, clip); the longest unused is forgotten first."""
+
+    def __init__(self, kept: int = KEPT_TRANSCRIPTS) -> None:
+        self._kept = kept
+        self._known: OrderedDict[tuple[str, str], tuple[Transcript, dict[str, Any]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, weights: str, clip: str) -> tuple[Transcript, dict[str, Any]] | None:
+        with self._lock:
+            found = self._known.get((weights, clip))
+            if found is not None:
+                self._known.move_to_end((weights, clip))
+            return found
+
+    def put(self, weights: str, clip: str, transcript: Transcript, merge: dict[str, Any]) -> None:
+        with self._lock:
+            self._known[weights, clip] = (transcript, merge)
+            while len(self._known) > self._kept:
+                self._known.popitem(last=False)
+
+
+@dataclass
+class Heard:
+    """One side of a comparison, and how its weights came about (`merge`: seconds, performed, warnings)."""
+
+    transcript: Transcript
+    merge: dict[str, Any]
+    cached: bool
+
+
+class Listener:
+    """Lets the three models of a pair hear a clip, asking the memory first."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def known(self, mixture: Mixture, clip: AudioClip) -> list[str]:
+        """The sides that need no listening any more."""
+        return [side for side in SIDES if self._memory.get(self._weights(side, mixture), clip.sha256)]
+
+    def hear(self, side: str, pair: LoadedPair, mixture: Mixture, clip: AudioClip, cancelled: Poll) -> Heard:
+        """One side's transcript. For "merged" the requester's recipe is applied first, whoever's was in force.
+
+        Raises Cancelled.
+        """
+        weights = self._weights(side, mixture)
+        if known := self._memory.get(weights, clip.sha256):
+            return Heard(*known, cached=True)
+        merge: dict[str, Any] = {}
+        if side == "merged":
+            applied = pair.live.apply(mixture.recipe, cancelled)
+            merge = {
+                "seconds": applied.seconds,
+                "performed": applied.performed,
+                "warnings": [bilingual(one) for one in applied.warnings],
+            }
+        transcript = pair.listen.transcribe(side, clip, OPTIONS, cancelled)  # type: ignore[arg-type]
+        self._memory.put(weights, clip.sha256, transcript, merge)
+        return Heard(transcript, merge, cached=False)
+
+    def order(self, mixture: Mixture, clip: AudioClip) -> Iterator[str]:
+        """What is known first, so that the page shows it at once; then the merge, which is what was asked for."""
+        known = self.known(mixture, clip)
+        yield from known
+        yield from (side for side in ("merged", "a", "b") if side not in known)
+
+    def _weights(self, side: str, mixture: Mixture) -> str:
+        return mixture.key if side == "merged" else mixture.fingerprints[side]
+
+
+def words_of(transcript: Transcript) -> list[dict[str, Any]]:
+    """Words as the page draws them: `t` text, `s` and `e` seconds (absent where they are not known), `p` certainty."""
+    if transcript.words is None:
+        return [{"t": word} for word in transcript.text.split()]
+    return [
+        {"t": word.text.strip(), "s": round(word.start, 2), "e": round(word.end, 2), "p": round(word.probability, 2)}
+        for word in transcript.words
+        if word.text.strip()
+    ]
+
+
+def side_json(heard: Heard, reference: str | None) -> dict[str, Any]:
+    """One column: text, words, time and, with a reference, WER and CER (fractions)."""
+    transcript = heard.transcript
+    score = score_pair(reference, transcript.text) if reference else None
+    return {
+        "text": transcript.text,
+        "words": words_of(transcript),
+        "seconds": round(transcript.seconds_wall, 4),
+        "rtfx": round(transcript.rtfx, 2),
+        "cached": heard.cached,
+        "wer": score.wer if score else None,
+        "cer": score.cer if score else None,
+        "badges": [{"title": bilingual(sign.title), "evidence": sign.evidence} for sign in signs(transcript.text)],
+        **({"merge": heard.merge} if heard.merge else {}),
+    }
+
+
+def with_slots(sides: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Shared word slots of three finished columns, and how far they agree. Indices point into each column's words."""
+    slots = align_three(*([word["t"] for word in sides[side]["words"]] for side in SIDES))
+    shares = agreement(slots)
+    return {
+        "slots": [
+            {
+                "a": slot.a_index, "merged": slot.merged_index, "b": slot.b_index,
+                "am": slot.a_equals_merged, "bm": slot.b_equals_merged, "same": slot.unanimous,
+            }
+            for slot in slots
+        ],
+        "agreement": {"a": shares.a_merged, "b": shares.merged_b, "a_b": shares.a_b},
+    }  # fmt: skip

@@ -1,0 +1,84 @@
+// Where the sound comes from: sample clips, a file, the microphone, and the shelf of one's own clips.
+WM.island("listen", (root) => {
+  "use strict";
+  const { t, el, icon, button, fill, pick } = WM;
+  let recorder = null, chunks = [], began = 0, timer = null, meter = null;
+  const card = el("section.wm-card.wm-source", { "aria-label": t("source") });
+  const file = el("input", { type: "file", accept: "audio/*,video/webm,video/mp4,.wav,.flac,.ogg,.opus,.mp3,.m4a,.webm", hidden: true, multiple: true, "aria-label": t("upload"), onchange: () => { for (const one of file.files) send(one); file.value = ""; } });
+
+  const send = async (one) => {
+    const limit = WM.boot.limits.upload_mb;
+    if (one.size > limit * 1e6) { WM.toast({ code: "AUDIO_TOO_LONG", sentence: t("error.upload.size", { name: one.name, limit }), remedy: t("error.upload.size.remedy") }); return; }
+    uploading += 1; draw();
+    try {
+      const { path } = await WM.upload(one);
+      await WM.call("clips.add", { path, name: one.name });
+      WM.step("sample");
+    } catch (fault) { if (!fault.coded) WM.toast({ sentence: t("error.upload", { name: one.name }), remedy: t("error.upload.remedy") }); }
+    uploading -= 1; draw();
+  };
+  let uploading = 0;
+
+  // ---- microphone ----------------------------------------------------------------------------------------------------------
+  const record = async () => {
+    if (recorder) { recorder.stop(); return; }
+    if (!navigator.mediaDevices?.getUserMedia) { WM.toast({ sentence: t("mic.insecure"), remedy: t("mic.insecure.remedy") }); return; }
+    let stream;
+    try { stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, channelCount: 1 } }); }
+    catch (fault) { WM.toast({ sentence: t(fault.name === "NotFoundError" ? "mic.none" : "mic.denied"), remedy: t("mic.denied.remedy") }); return; }
+    WM.player.pause();
+    const kind = ["audio/webm;codecs=opus", "audio/ogg;codecs=opus", "audio/mp4"].find((one) => MediaRecorder.isTypeSupported(one));
+    recorder = new MediaRecorder(stream, { ...(kind ? { mimeType: kind } : {}), audioBitsPerSecond: 128000 });
+    chunks = [];
+    recorder.ondataavailable = (event) => chunks.push(event.data);
+    recorder.onstop = () => {
+      clearInterval(timer); meter?.close(); meter = null;
+      for (const track of stream.getTracks()) track.stop();
+      const type = recorder.mimeType.split(";")[0], suffix = { "audio/webm": "webm", "audio/ogg": "ogg", "audio/mp4": "m4a" }[type] ?? "webm";
+      recorder = null;
+      const stamp = new Date().toLocaleTimeString(WM.lang, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+      send(new File(chunks, `${t("mic.name")} ${stamp}.${suffix}`, { type }));
+      draw();
+    };
+    recorder.start(); began = performance.now();
+    try {
+      meter = new AudioContext();
+      const analyser = meter.createAnalyser(); analyser.fftSize = 1024;
+      meter.createMediaStreamSource(stream).connect(analyser);
+      recorder.level = () => { const data = new Float32Array(1024); analyser.getFloatTimeDomainData(data); return Math.min(1, Math.max(...data.map(Math.abs)) * 1.6); };
+    } catch { recorder.level = () => 0; }
+    timer = setInterval(() => {
+      const seconds = (performance.now() - began) / 1000;
+      clock.textContent = WM.seconds(seconds); level.style.width = `${(recorder?.level() ?? 0) * 100}%`;
+      if (seconds >= WM.boot.limits.record_seconds) recorder?.stop();
+    }, 120);
+    draw();
+    root.querySelector('[data-focus="record"]')?.focus();
+  };
+  const clock = el("span.wm-figures"), level = el("span");
+
+  const chip = (clip) => el("button.wm-clip", { type: "button", "aria-pressed": String(WM.slices.clip?.id === clip.id), title: clip.name, "data-focus": `clip-${clip.id}`, onclick: () => { WM.attempt("clips.choose", { id: clip.id }); WM.step("sample"); } },
+    el("span", {}, clip.name), el("span.wm-quiet", {}, [pick(clip.tag), WM.seconds(clip.seconds)].filter(Boolean).join(" · ")));
+  const draw = () => {
+    const clips = WM.slices.clips ?? { samples: [], shelf: [] };
+    const scroll = [...root.querySelectorAll(".wm-shelf")].map((node) => node.scrollLeft);
+    fill(card,
+      el("div.wm-take", {},
+        el("h2.wm-sr", {}, t("source.title")),
+        el("div.wm-sources", {},
+          button(t(recorder ? "mic.stop" : "mic.start"), record, { icon: recorder ? null : "mic", focus: "record", kind: recorder ? "recording" : "plain" }),
+          recorder ? el("span.wm-row", {}, clock, el("span.wm-level", { "aria-hidden": "true" }, level))
+            : button(uploading ? t("uploading") : t("upload"), () => file.click(), { icon: "upload", disabled: uploading > 0, focus: "upload" }), file),
+        clips.samples.length ? el("div.wm-shelf", { role: "group", "aria-label": t("samples") }, clips.samples.map(chip)) : el("p.wm-quiet", {}, t("samples.none"))),
+      clips.shelf.length > 0 && el("div.wm-shelf", { role: "group", "aria-label": t("shelf") }, el("span.wm-quiet", {}, t("shelf") + ":"),
+        clips.shelf.map((clip) => el("span.wm-clip-own", {}, chip(clip), button("", () => WM.attempt("clips.forget", { id: clip.id }), { icon: "close", kind: "ghost", title: t("shelf.remove", { name: clip.name }), focus: `forget-${clip.id}` })))));
+    root.querySelectorAll(".wm-shelf").forEach((node, index) => { node.scrollLeft = scroll[index] ?? 0; });
+  };
+  for (const kind of ["dragover", "dragenter"]) card.addEventListener(kind, (event) => { event.preventDefault(); card.classList.add("wm-drop"); });
+  for (const kind of ["dragleave", "drop"]) card.addEventListener(kind, (event) => { event.preventDefault(); card.classList.remove("wm-drop"); });
+  card.addEventListener("drop", (event) => { for (const one of event.dataTransfer.files) send(one); });
+  WM.key("KeyR", () => { if (document.body.dataset.wmTab === "listen") record(); });
+  WM.on(["clips", "clip"], draw);
+  fill(root, card);
+  draw();
+});

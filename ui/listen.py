@@ -1,0 +1,146 @@
+"""The listening screen's actions: clips, the reference, and who hears, who writes."""
+
+from collections.abc import Generator
+from typing import Any
+
+from evaluation.scores import score_pair
+from merger.bilingual import Text
+from merger.recipe import MergeRecipe
+from ui.comparison import SIDES, Heard, Mixture, side_json
+from ui.errors import ClipNotChosen, bilingual
+from ui.mixer import listen_if_live
+from ui.sessions import Session
+from ui.views import action
+from ui.worker import Job
+from ui.workshop import Workshop
+
+LONGEST_REFERENCE = 20_000  # characters
+MOST_CLIPS = 60
+
+
+@action("clips.add")
+def add(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
+    entry = workshop.clips.add(session.owner, str(payload["path"]), str(payload["name"]))
+    with session.lock:
+        session.shelf = [entry.id, *(clip for clip in session.shelf if clip != entry.id)]
+        gone, session.shelf = session.shelf[MOST_CLIPS:], session.shelf[:MOST_CLIPS]
+    for clip in gone:
+        workshop.clips.forget(session.owner, clip)
+    workshop.publish_clips(session)
+    _choose(workshop, session, entry.id)
+
+
+@action("clips.choose")
+def choose(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
+    _choose(workshop, session, str(payload["id"]))
+
+
+def _choose(workshop: Workshop, session: Session, clip_id: str) -> None:
+    workshop.clips.find(session.owner, clip_id)
+    session.clip = clip_id
+    workshop.publish_clip(session)
+    listen_if_live(workshop, session)
+
+
+@action("clips.forget")
+def forget(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
+    clip_id = str(payload["id"])
+    with session.lock:
+        session.shelf = [clip for clip in session.shelf if clip != clip_id]
+        if session.clip == clip_id:
+            samples = workshop.clips.samples
+            session.clip = samples[0].id if samples else None
+    workshop.clips.forget(session.owner, clip_id)
+    workshop.publish_clips(session)
+    workshop.publish_clip(session)
+    listen_if_live(workshop, session)
+
+
+@action("listen.reference")
+def set_reference(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
+    """What was really said; the scores of the shown result follow without listening again."""
+    if session.clip is None:
+        raise ClipNotChosen()
+    text = " ".join(str(payload["text"])[:LONGEST_REFERENCE].split())
+    if text == (workshop.reference(session) or ""):
+        return
+    session.references[session.clip] = text
+    clip = session.get("clip")
+    session.publish(clip={**clip, "reference": text or None})
+    result = session.get("result")
+    if result and result.get("clip") == session.clip:
+        session.publish(result={**result, "reference": text or None, **_rescored(result, text)})
+
+
+def _rescored(result: dict[str, Any], reference: str) -> dict[str, Any]:
+    rescored = {}
+    for side in SIDES:
+        if side in result:
+            score = score_pair(reference, result[side]["text"]) if reference else None
+            rescored[side] = {**result[side], "wer": score.wer if score else None, "cer": score.cer if score else None}
+    return rescored
+
+
+@action("listen.swap")
+def hears_and_writes(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
+    """The 2 × 2 table: the encoder of one model with the decoder of the other. Tells hearing from writing."""
+    clip_id = session.clip
+    if clip_id is None:
+        raise ClipNotChosen()
+    sources = workshop.sources(session.models, session.recipe)
+    reference = workshop.reference(session)
+
+    def work(job: Job) -> Generator[None, None, None]:
+        clip = workshop.clips.sound(session.owner, clip_id)
+        yield from workshop.loaded(job, sources)
+        cells: dict[str, dict[str, Any]] = {}
+        for number, (hears, writes) in enumerate(("aa", "ab", "ba", "bb")):
+            job.report("swap", number, 4)
+            pair = workshop.pairs.get(sources)
+            mixture = Mixture(crossed(hears, writes), pair.fingerprints)
+            side = hears if hears == writes else "merged"
+            heard: Heard = workshop.listener.hear(side, pair, mixture, clip, job.cancelled)
+            cells[hears + writes] = side_json(heard, reference)
+            session.publish(swap={"clip": clip_id, "cells": dict(cells), "verdict": None})
+            yield
+        session.publish(swap={"clip": clip_id, "cells": cells, "verdict": bilingual(hearing_verdict(cells))})
+
+    job = workshop.worker.submit(session.owner, "swap", work, supersede=True)
+    session.job = job.id
+
+
+def crossed(hears: str, writes: str) -> MergeRecipe:
+    """A recipe that takes the encoder of one model and the decoder of the other, bit for bit."""
+    share = {"a": 1.0, "b": 0.0}
+    return MergeRecipe.build(
+        "direct", {"direct_alpha": share[writes]}, parts={"encoder": {"direct_alpha": share[hears]}}
+    )
+
+
+def hearing_verdict(cells: dict[str, dict[str, Any]]) -> Text:
+    """Whether the text changes more with the ear or with the pen: WER between cells that differ in one of the two."""
+
+    def distance(one: str, other: str) -> float:
+        score = score_pair(cells[one]["text"], cells[other]["text"])
+        return score.wer if score.wer is not None else float(bool(cells[other]["text"]))
+
+    ear = (distance("aa", "ba") + distance("ab", "bb")) / 2
+    pen = (distance("aa", "ab") + distance("ba", "bb")) / 2
+    if max(ear, pen) == 0:
+        return Text(
+            "Обе модели слышат и пишут здесь одинаково.", "Here both models hear and write the same."
+        )
+    if ear > 1.5 * pen:
+        return Text(
+            "Разница в слухе: текст меняется вместе с кодировщиком. Настраивайте веса «Слышит».",
+            "The difference is in hearing: the text changes with the encoder. Tune the “Hears” weights.",
+        )
+    if pen > 1.5 * ear:
+        return Text(
+            "Разница в письме: текст меняется вместе с декодером. Настраивайте веса «Пишет».",
+            "The difference is in writing: the text changes with the decoder. Tune the “Writes” weights.",
+        )
+    return Text(
+        "Модели расходятся и в слухе, и в письме: пробуйте обе пары весов.",
+        "The models differ both in hearing and in writing: try both pairs of weights.",
+    )
