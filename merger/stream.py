@@ -157,8 +157,12 @@ class StreamView(TensorView):
         base = None if self.base is None else load(self.tensor.raw(self.base, start, count), dtypes[self.base])
         return Chunk(sources, base, start)
 
-    def chunks(self, row: int = 1) -> Iterator[Chunk]:
-        for start, count in self.tensor.stretches(row):
+    def chunks(self) -> Iterator[Chunk]:
+        for start, count in self.tensor.stretches():
+            yield self.chunk(start, count)
+
+    def row_chunks(self) -> Iterator[Chunk]:
+        for start, count in self.tensor.stretches(self.place.size // self.place.rows):
             yield self.chunk(start, count)
 
     def gram(self) -> np.ndarray:

@@ -32,9 +32,13 @@ class TensorView:
         self.survey = survey  # what the method's survey of the whole model found, if it has one
         self.notes: dict[str, float] = {}  # what the method found worth reporting of this tensor
 
-    def chunks(self, row: int = 1) -> Iterator[Chunk]:
-        """The tensor as consecutive stretches, of whole `SUM_BLOCK`s or, if a row length is given, of whole rows."""
+    def chunks(self) -> Iterator[Chunk]:
+        """The tensor as consecutive stretches of whole `SUM_BLOCK`s."""
         raise NotImplementedError
+
+    def row_chunks(self) -> Iterator[Chunk]:
+        """The tensor as consecutive stretches of whole rows (`place.rows`); a view with small chunks redefines it."""
+        return self.chunks()
 
     def gram(self) -> np.ndarray:
         """Gram matrix, float64[m, m], of (r, X − r, …): r is the base if there is one, else the first source.
@@ -130,5 +134,5 @@ class WholeTensor(TensorView):
         """The tensor as one stretch."""
         return self._whole
 
-    def chunks(self, row: int = 1) -> Iterator[Chunk]:
+    def chunks(self) -> Iterator[Chunk]:
         yield self._whole
