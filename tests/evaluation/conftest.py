@@ -1,4 +1,4 @@
-"""Two tiny fine-tunes of one random base, as modules and as checkpoint folders."""
+"""Two tiny fine-tunes of one random base, as checkpoints; and base, A and B as folders (`trio`)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 
 from merger.checkpoint import Checkpoint, open_checkpoint
 from tests.evaluation.engine.tiny_whisper import make_module, make_processor
+from tests.evaluation.trio import trio  # noqa: F401 (a fixture)
 
 
 @pytest.fixture(scope="session")
-def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, Checkpoint]:
+def talking_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, Checkpoint]:
     """Checkpoints A and B in fp16: one base with two different small disturbances."""
     return save_pair(tmp_path_factory.mktemp("pair"))
 

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import (
-    AddedToken,
-    GenerationConfig,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperForConditionalGeneration,
-    WhisperProcessor,
-    WhisperTokenizer,
-)
+from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
-SPECIALS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|ru|>", "<|translate|>", "<|transcribe|>"]
-SPECIALS += ["<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
-BYTES = 256
-END, START = BYTES, BYTES + 1
-NO_TIMESTAMPS = BYTES + len(SPECIALS) - 1
-TIMESTAMPS = 1501
-VOCABULARY = BYTES + len(SPECIALS) + TIMESTAMPS
+from tests.factories import SPECIAL, save_processor, vocabulary_size
+
+END, START = 256, 257
+NO_TIMESTAMPS = 256 + SPECIAL.index("<|notimestamps|>")
 
 
 @dataclass(frozen=True)
@@ -51,19 +42,12 @@ def make_clip(seconds: float, seed: int = 0) -> Clip:
     return Clip(samples, hashlib.sha256(samples.tobytes()).hexdigest())
 
 
-def make_tokenizer() -> WhisperTokenizer:
-    """Byte-level BPE without merges, and Whisper's special tokens and timestamps after it."""
-    vocab = {letter: index for index, letter in enumerate(sorted(ByteLevel.alphabet()))} | {SPECIALS[0]: END}
-    tokenizer = WhisperTokenizer(vocab=vocab, merges=[])
-    tokenizer.add_special_tokens({"additional_special_tokens": SPECIALS[1:]})
-    stamps = [AddedToken(f"<|{i * 0.02:.2f}|>", special=False, normalized=False) for i in range(TIMESTAMPS)]
-    tokenizer.add_tokens(stamps)
-    assert len(tokenizer) == VOCABULARY
-    return tokenizer
-
-
-def make_processor(mel_bins: int = 80) -> WhisperProcessor:
-    return WhisperProcessor(WhisperFeatureExtractor(feature_size=mel_bins), make_tokenizer())
+@cache
+def make_processor() -> WhisperProcessor:
+    """The suite's byte-level processor, loaded once."""
+    with TemporaryDirectory() as folder:
+        save_processor(Path(folder))
+        return WhisperProcessor.from_pretrained(folder)
 
 
 def make_module(
@@ -80,7 +64,7 @@ def make_module(
     `end_bias` lengthens (negative) or shortens the transcripts by scaling the end token's embedding.
     """
     settings = WhisperConfig(
-        vocab_size=VOCABULARY, d_model=d_model, encoder_layers=layers[0], decoder_layers=layers[1],
+        vocab_size=vocabulary_size(), d_model=d_model, encoder_layers=layers[0], decoder_layers=layers[1],
         encoder_attention_heads=heads, decoder_attention_heads=heads, encoder_ffn_dim=4 * d_model,
         decoder_ffn_dim=4 * d_model, bos_token_id=END, eos_token_id=END, pad_token_id=END,
         decoder_start_token_id=START, suppress_tokens=None, begin_suppress_tokens=None, **config,

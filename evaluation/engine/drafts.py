@@ -1,0 +1,32 @@
+"""Drafts: what another model wrote for the same clip, offered to this model for confirmation.
+
+A confirmed draft costs one pass instead of one pass per token; what is written is this model's own greedy choice either
+way (greedy speculative decoding: Leviathan et al. 2022, arXiv:2211.17192, §2; the draft model is another transcript).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+LONGEST_MATCH = 4  # tokens
+SHORTEST_MATCH = 2
+
+
+def propose(written: Sequence[int], sources: Sequence[Sequence[int]], room: int) -> list[int]:
+    """Tokens that may follow `written`, at most `room`, from the source whose words lead up to the same point.
+
+    Before anything is written this is the first source. Later it is what follows the longest match of the last 4 to 2
+    written tokens in a source; of several matches the one nearest to the same place, of several sources the first.
+    """
+    if room < 1:
+        return []
+    if not written:
+        return list(sources[0][:room]) if sources else []
+    for length in range(min(LONGEST_MATCH, len(written)), SHORTEST_MATCH - 1, -1):
+        tail = tuple(written[-length:])
+        for source in sources:
+            ends = [i + length for i in range(len(source) - length) if tuple(source[i : i + length]) == tail]
+            if ends:
+                nearest = min(ends, key=lambda end: abs(end - len(written)))
+                return list(source[nearest : nearest + room])
+    return []

@@ -1,0 +1,146 @@
+"""Whisper's forward pass over plain tensors and static caches (Radford et al. 2022, arXiv:2212.04356, §2.2).
+
+The same functions run eagerly on the CPU and inside captured CUDA graphs. Shapes: b windows, t tokens, h heads,
+e = d / h. Operations and their order are those of transformers' modules, so logits agree to rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from evaluation.engine.cpu import attend, linear, linear_gelu
+from evaluation.engine.tensors import Attention, Layer, Pair, WhisperTensors
+
+FP16_CLAMP = torch.finfo(torch.float16).max - 1000  # transformers clamps the encoder's residuals there
+
+
+class Caches:
+    """Keys and values of a batch: `self_kv` and `cross_kv` are [layers, 2, b, h, positions, e], written in place."""
+
+    def __init__(self, tensors: WhisperTensors, batch: int) -> None:
+        heads, layers = tensors.decoder_heads, len(tensors.decoder)
+        width = tensors.width // heads
+        shape = (layers, 2, batch, heads)
+        device, dtype = tensors.device, tensors.dtype
+        self.self_kv = torch.zeros((*shape, tensors.target_positions, width), device=device, dtype=dtype)
+        self.cross_kv = torch.zeros((*shape, tensors.source_positions, width), device=device, dtype=dtype)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in (self.self_kv, self.cross_kv))
+
+
+def norm(x: torch.Tensor, pair: Pair) -> torch.Tensor:
+    """Layer norm over the last axis."""
+    return F.layer_norm(x, (x.shape[-1],), pair[0], pair[1], 1e-5)
+
+
+def heads_first(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """[b, t, d] → [b, h, t, e]."""
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
+
+
+def project(x: torch.Tensor, attention: Attention, heads: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """q, k, v of x[b, t, d], each [b, h, t, e]."""
+    if attention.fused is not None:
+        parts = linear(x, *attention.fused).view(*x.shape[:-1], 3, heads, -1)
+        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
+    q, k, v = (heads_first(linear(x, *pair), heads) for pair in (attention.q, attention.k, attention.v))
+    return q, k, v
+
+
+def feed_forward(x: torch.Tensor, layer: Layer) -> torch.Tensor:
+    """x plus its feed-forward block; GELU is the exact (erf) one."""
+    return x + linear(linear_gelu(norm(x, layer.mlp_norm), *layer.fc1), *layer.fc2)
+
+
+def encode(tensors: WhisperTensors, features: torch.Tensor) -> torch.Tensor:
+    """Encoder output [b, 1500, d] of log-mel features [b, mel_bins, 3000]."""
+    x = F.gelu(F.conv1d(features, *tensors.conv1, padding=1))
+    x = F.gelu(F.conv1d(x, *tensors.conv2, stride=2, padding=1))
+    # without contiguous() every residual of the encoder stays strided, which costs a quarter of its time
+    x = (x.transpose(1, 2) + tensors.encoder_positions).contiguous()
+    for layer in tensors.encoder:
+        x = encoder_layer(tensors, layer, x)
+    return norm(x, tensors.encoder_norm)
+
+
+def encoder_layer(tensors: WhisperTensors, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    """One encoder block on x[b, t, d]."""
+    heard = attend(*project(norm(x, layer.attn_norm), layer.attn, tensors.encoder_heads))
+    x = x + linear(heard.transpose(1, 2).flatten(2), *layer.attn.out)
+    x = feed_forward(x, layer)
+    return x.clamp(-FP16_CLAMP, FP16_CLAMP) if x.dtype == torch.float16 else x
+
+
+def fill_cross(tensors: WhisperTensors, heard: torch.Tensor, caches: Caches) -> None:
+    """Write cross-attention keys and values of encoder output heard[b, 1500, d] into the caches."""
+    for index, layer in enumerate(tensors.decoder):
+        assert layer.cross is not None
+        caches.cross_kv[index, 0].copy_(heads_first(linear(heard, *layer.cross.k), tensors.decoder_heads))
+        caches.cross_kv[index, 1].copy_(heads_first(linear(heard, *layer.cross.v), tensors.decoder_heads))
+
+
+def decode_many(tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: int) -> torch.Tensor:
+    """Hidden states [b, t, d] of tokens[b, t] at positions first…first+t−1; their keys and values go into the caches.
+
+    Positions before `first` must have been decoded. Used for the prompt and for verifying drafts.
+    """
+    count = tokens.shape[1]
+    last = first + count
+    x = F.embedding(tokens, tensors.embed) + tensors.decoder_positions[first:last]
+    mask = None
+    if count > 1 and first > 0:
+        reach = torch.arange(first, last, device=x.device)
+        mask = torch.arange(last, device=x.device)[None, :] <= reach[:, None]
+    for index, layer in enumerate(tensors.decoder):
+        q, k, v = project(norm(x, layer.attn_norm), layer.attn, tensors.decoder_heads)
+        keys, values = caches.self_kv[index]
+        keys[:, :, first:last], values[:, :, first:last] = k, v
+        seen = F.scaled_dot_product_attention(
+            q, keys[:, :, :last], values[:, :, :last], attn_mask=mask, is_causal=count > 1 and first == 0
+        )
+        x = x + linear(seen.transpose(1, 2).flatten(2), *layer.attn.out)
+        x = cross_attend(tensors, caches, index, layer, x)
+        x = feed_forward(x, layer)
+    return norm(x, tensors.decoder_norm)
+
+
+def cross_attend(tensors: WhisperTensors, caches: Caches, index: int, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    """x[b, t, d] plus what its tokens hear in the window."""
+    assert layer.cross is not None and layer.cross_norm is not None
+    q = heads_first(linear(norm(x, layer.cross_norm), *layer.cross.q), tensors.decoder_heads)
+    keys, values = caches.cross_kv[index]
+    heard = attend(q, keys[: len(x)], values[: len(x)])
+    return x + linear(heard.transpose(1, 2).flatten(2), *layer.cross.out)
+
+
+def decode_rows(
+    tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, positions: torch.Tensor, reach: int
+) -> torch.Tensor:
+    """One token per row, each row at its own position: hidden states [b, d] of tokens[b] at positions[b].
+
+    `reach` bounds the positions that are looked at (more than every position of the batch); the rest is masked.
+    No value is read back to the host, so the whole call can be captured in a CUDA graph.
+    """
+    batch = tokens.shape[0]
+    x = (F.embedding(tokens, tensors.embed) + F.embedding(positions, tensors.decoder_positions))[:, None]
+    mask = (torch.arange(reach, device=x.device)[None, :] <= positions[:, None])[:, None, None]
+    slots = positions[:, None, None, None]
+    for index, layer in enumerate(tensors.decoder):
+        q, k, v = project(norm(x, layer.attn_norm), layer.attn, tensors.decoder_heads)
+        keys, values = caches.self_kv[index, 0, :batch], caches.self_kv[index, 1, :batch]
+        keys.scatter_(2, slots.expand_as(k), k)
+        values.scatter_(2, slots.expand_as(v), v)
+        seen = F.scaled_dot_product_attention(q, keys[:, :, :reach], values[:, :, :reach], attn_mask=mask)
+        x = x + linear(seen.transpose(1, 2).flatten(2), *layer.attn.out)
+        x = cross_attend(tensors, caches, index, layer, x)
+        x = feed_forward(x, layer)
+    return norm(x, tensors.decoder_norm)[:, 0]
+
+
+def logits(tensors: WhisperTensors, hidden: torch.Tensor) -> torch.Tensor:
+    """float32 logits [..., vocabulary] of hidden states [..., d]."""
+    return linear(hidden, tensors.head).float()
