@@ -17,17 +17,21 @@ from typing import Any, Literal
 
 import torch
 
+from merger.arithmetic import as_out_of_memory
 from merger.bilingual import Text
 from merger.checkpoint import Checkpoint
 from merger.compatibility import compare
-from merger.errors import BadRecipe, Cancelled, Fault, OutOfMemory
+from merger.engine import FAILURES
+from merger.errors import Cancelled, OutOfMemory
+from merger.fitting import require_fit
 from merger.layout import TIED_HEAD
 from merger.live.flat import FlatLayout
 from merger.live.loading import HEADROOM, TORCH_DTYPES, choose_device, choose_dtype, free_memory, load_flat
 from merger.live.measure import Measurements
 from merger.live.modules import build_module, pointers
 from merger.live.write import all_copy, carry_out, same, slot_names, stretches
-from merger.operators import Operator
+from merger.operators import Linear, Operator
+from merger.plan import plan_output
 from merger.recipe import MergeRecipe
 from merger.registry import get_method
 
@@ -97,7 +101,7 @@ class LiveMerge:
         self.checkpoints = {"a": a, "b": b} | ({"base": base} if base is not None else {})
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device, a)
-        self.output_dtype = TORCH_DTYPES[a.dtype]
+        self._output_dtypes = {tensor.name: TORCH_DTYPES[tensor.dtype] for tensor in plan_output(a).tensors}
         tied = TIED_HEAD not in a.weights()
         self.layout = FlatLayout.of({name: entry.shape for name, entry in a.weights().items()}, a.config, tied=tied)
         copies = (3 if base is None else 4) * self.layout.size * self.dtype.itemsize
@@ -109,6 +113,7 @@ class LiveMerge:
         self._name = f"live{next(_serial)}"
         self._plans: dict[Stack, dict[str, Operator]] = {}
         self._settings: dict[Stack, str] = {}  # names of the settings that the plans were made for
+        self._stack_names: dict[Stack, str] = {}
         self._written: dict[str, Operator] = {}  # what each tensor of the mixture's buffer holds now
         self._holding: ModelName = "merged"
         self.apply(self.recipe, cancelled)
@@ -157,7 +162,7 @@ class LiveMerge:
         """
         started = time.perf_counter()
         spec = get_method(method)
-        self._require_base(method)
+        require_fit(MergeRecipe.build(method), self.checkpoints)
         if method == "slerp":
             self._measured.measure_grams(self._measured.views(spec).values(), cancelled)
         elif method == "ties":
@@ -175,15 +180,16 @@ class LiveMerge:
         before is put back when it is next lent. Raises BadRecipe, OutOfMemory.
         """
         started = time.perf_counter()
-        self._require_base(recipe.method)
+        require_fit(recipe, self.checkpoints)
         performed, warnings = recipe, tuple[Text, ...]()
         try:
             plans, settings = self._plans_for(recipe, cancelled)
-        except (MemoryError, torch.OutOfMemoryError, ArithmeticError) as error:
+        except FAILURES as error:
             performed, warnings = self._fall_back(recipe, error)
             plans, settings = self._plans_for(performed, cancelled)
         with self._memory_errors():
             rewritten = self._write(plans, cancelled)
+        self._name_stacks(plans, settings)
         self.recipe, self._plans, self._settings = performed, plans, settings
         self.generation += 1
         self._synchronize()
@@ -194,12 +200,18 @@ class LiveMerge:
         """What names this model's weights now. A mixture that copies a parent has the parent's name."""
         if model != "merged":
             return WeightsIdentity(f"{self._name}:{model}", f"{self._name}:{model}")
-        encoder, decoder = (self._identity_of(stack) for stack in STACKS)
-        return WeightsIdentity(encoder, decoder)
+        return WeightsIdentity(self._stack_names["encoder"], self._stack_names["decoder"])
 
-    def _identity_of(self, stack: Stack) -> str:
-        parent = all_copy(list(self._plans[stack].values()))
-        return f"{self._name}:{self._settings[stack] if parent is None else 'ab'[parent]}"
+    def _name_stacks(self, plans: dict[Stack, dict[str, Operator]], settings: dict[Stack, str]) -> None:
+        """Name the weights of both stacks after their settings, or after the parent that they copy; weights that new
+        settings leave as they were keep their name."""
+        common = self._measured.equal(with_base=False)
+        for stack, plan in plans.items():
+            before = self._plans.get(stack)
+            if before is not None and all(same(before[name], operator) for name, operator in plan.items()):
+                continue
+            parent = all_copy([operator for name, operator in plan.items() if name not in common])
+            self._stack_names[stack] = f"{self._name}:{settings[stack] if parent is None else 'ab'[parent]}"
 
     @contextmanager
     def lend(self, model: ModelName) -> Iterator[Any]:
@@ -224,18 +236,6 @@ class LiveMerge:
         del self._merged, self._measured
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _require_base(self, method: str) -> None:
-        if get_method(method).needs_base and self._base is None:
-            raise BadRecipe(
-                faults=[
-                    Fault(
-                        Text(f"Методу {method} нужна базовая модель.", f"The method {method} needs the base model."),
-                        Text("Укажите базовую модель или другой метод.", "Name the base, or take another method."),
-                        "base",
-                    )
-                ]
-            )
 
     def _rank(self, cancelled: Poll | None) -> None:
         """Measure what `ties` needs: a cut for every density of the grid."""
@@ -264,20 +264,22 @@ class LiveMerge:
         for name in slot_names(self.layout, stack):
             if cancelled is not None and cancelled():
                 raise Cancelled
-            plan[name] = spec.plan(views[name], **recipe.parameters_at(views[name].place))
+            if name in self._measured.equal(spec.needs_base):  # copied as it is, as a merge to disk does
+                plan[name] = Linear((1.0, *(0.0,) * (len(self._sources) - 1)))
+            else:
+                plan[name] = spec.plan(views[name], **recipe.parameters_at(views[name].place))
         return plan
 
     def _fall_back(self, recipe: MergeRecipe, error: BaseException) -> tuple[MergeRecipe, tuple[Text, ...]]:
         """The direct mixture that stands in for a method that failed, and the warning; or the error again."""
+        memory = as_out_of_memory(error, str(self.device))
         if recipe.spec.fallback is None:
-            if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-                raise OutOfMemory(device=str(self.device)) from error
-            raise error
+            raise memory or error
         parameters, parts = recipe.spec.fallback(recipe.parameters)
-        reason = type(error).__name__
+        cause = Text("не хватило памяти", "out of memory") if memory else Text(str(error), str(error))
         warning = Text(
-            f"Метод {recipe.method} не удался ({reason}); вместо него выполнен direct.",
-            f"The method {recipe.method} failed ({reason}); direct was carried out instead.",
+            f"Метод {recipe.method} не сработал ({cause.ru}); вместо него выполнен direct.",
+            f"The method {recipe.method} failed ({cause.en}); direct was performed instead.",
         )
         return MergeRecipe.build("direct", parameters, parts=parts), (warning,)
 
@@ -286,12 +288,12 @@ class LiveMerge:
         plan = {name: operator for stack in STACKS for name, operator in plans[stack].items()}
         changed = {name: op for name, op in plan.items() if not same(self._written.get(name), op)}
         count = 0
-        for operator, start, stop, names in stretches(self.layout, changed):
-            for name in names:
+        for stretch in stretches(self.layout, changed, self._output_dtypes):
+            for name in stretch.names:
                 self._written.pop(name, None)
-            carry_out(operator, start, stop, self._read, self._merged, self.output_dtype, cancelled)
-            self._written.update(dict.fromkeys(names, operator))
-            count += stop - start
+            carry_out(stretch, self._read, self._merged, cancelled)
+            self._written.update(dict.fromkeys(stretch.names, stretch.operator))
+            count += stretch.stop - stretch.start
         self._holding = "merged"
         return count
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ class Measurements:
     def __init__(self, layout: FlatLayout, sources: Sequence[torch.Tensor], base: torch.Tensor | None) -> None:
         self.layout, self.sources, self.base = layout, tuple(sources), base
         self._views: dict[bool, dict[str, LiveView]] = {}
+        self._equal: dict[bool, frozenset[str]] = {}
 
     def views(self, spec: MethodSpec, survey: Any = None) -> dict[str, LiveView]:
         """The views that this method sees, by tensor name."""
@@ -36,6 +38,23 @@ class Measurements:
         for view in views.values():
             view.survey = survey
         return views
+
+    def equal(self, with_base: bool) -> frozenset[str]:
+        """Names of the tensors whose bits are the same in all sources (and in the base): they are copied, not mixed."""
+        if with_base not in self._equal:
+            vectors = [*self.sources, *([self.base] if with_base and self.base is not None else [])]
+            same = torch.stack([self._same_bits(vectors, slot) for slot in self.layout.slots.values()]).tolist()
+            self._equal[with_base] = frozenset(itertools.compress(self.layout.slots, same))
+        return self._equal[with_base]
+
+    def _same_bits(self, vectors: Sequence[torch.Tensor], slot: Slot) -> torch.Tensor:
+        stretches = [vector[slot.start : slot.stop] for vector in vectors]
+        bits = {2: torch.int16, 4: torch.int32}[stretches[0].element_size()]
+        first = stretches[0].view(bits)
+        others = [other for other in stretches[1:] if other.dtype == stretches[0].dtype]
+        if len(others) < len(stretches) - 1:  # host buffers of different dtypes: never the same bytes
+            return torch.zeros((), dtype=torch.bool, device=first.device)
+        return torch.stack([(other.view(bits) == first).all() for other in others]).all()
 
     def measure_grams(self, views: Iterable[LiveView], cancelled: Callable[[], bool] | None = None) -> None:
         """Measure the Gram matrices of all views; on a GPU without waiting for one before the next is started."""

@@ -20,7 +20,7 @@ def build_module(config: Mapping[str, Any], folder: Path, layout: FlatLayout, bu
     """
     from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
-    settings = WhisperConfig.from_dict(dict(config))
+    settings = WhisperConfig.from_dict({**config, "dtype": str(buffer.dtype).removeprefix("torch.")})
     with torch.device("meta"):
         module = WhisperForConditionalGeneration(settings)
     weights = {name: layout.view(buffer, name) for name in layout.slots}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -16,46 +17,59 @@ STEP = {"cpu": 1 << 15, "cuda": 1 << 26}
 Read = Callable[[int, int], tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]
 
 
-def stretches(layout: FlatLayout, operators: Mapping[str, Operator]) -> Iterator[tuple[Operator, int, int, list[str]]]:
-    """(operator, start, stop, names) for the tensors of `operators`, neighbours with the same linear operator joined.
+@dataclass(frozen=True)
+class Stretch:
+    """Neighbouring tensors that one operator merges: elements [start, stop) of the buffers."""
+
+    operator: Operator
+    dtype: torch.dtype
+    start: int
+    stop: int
+    names: tuple[str, ...]
+
+
+def stretches(
+    layout: FlatLayout, operators: Mapping[str, Operator], dtypes: Mapping[str, torch.dtype]
+) -> Iterator[Stretch]:
+    """The tensors of `operators` in buffer order, neighbours with the same linear operator and output dtype joined.
 
     Only `Linear` does not look at an element's index, so only there may tensors be joined; the zero gaps between them
     stay zero.
     """
     run: list[str] = []
+
+    def joined() -> Stretch:
+        first, last = layout.slots[run[0]], layout.slots[run[-1]]
+        return Stretch(operators[run[0]], dtypes[run[0]], first.start, last.stop, tuple(run))
+
     for name in layout.slots:
         operator = operators.get(name)
-        if run and (operator is None or not isinstance(operator, Linear) or operator != operators[run[0]]):
-            yield operators[run[0]], layout.slots[run[0]].start, layout.slots[run[-1]].stop, run
+        if run and not (
+            isinstance(operator, Linear) and operator == operators[run[0]] and dtypes[name] == dtypes[run[0]]
+        ):
+            yield joined()
             run = []
         if operator is not None:
             run.append(name)
     if run:
-        yield operators[run[0]], layout.slots[run[0]].start, layout.slots[run[-1]].stop, run
+        yield joined()
 
 
-def carry_out(
-    operator: Operator,
-    start: int,
-    stop: int,
-    read: Read,
-    merged: torch.Tensor,
-    output_dtype: torch.dtype,
-    cancelled: Callable[[], bool] | None,
-) -> None:
-    """Write operator(sources[start:stop]) into merged[start:stop], rounded once to `output_dtype`.
+def carry_out(stretch: Stretch, read: Read, merged: torch.Tensor, cancelled: Callable[[], bool] | None) -> None:
+    """Write a stretch of the mixture, rounded once to its dtype.
 
-    Where the buffer is wider than `output_dtype` (a float32 buffer on the CPU, an fp16 checkpoint) the values are those
-    that an export would hold. Raises Cancelled between two steps.
+    Where the buffer is wider than that (a float32 buffer on the CPU, an fp16 checkpoint) the values are those that an
+    export would hold. Raises Cancelled between two steps.
     """
-    step = STEP[merged.device.type]
-    for begin in range(start, stop, step):
+    row = stretch.operator.row
+    step = max(STEP[merged.device.type] // row, 1) * row
+    for begin in range(stretch.start, stretch.stop, step):
         if cancelled is not None and cancelled():
             raise Cancelled
-        end = min(begin + step, stop)
+        end = min(begin + step, stretch.stop)
         sources, base = read(begin, end)
-        result = operator(Chunk(sources, base, begin - start))
-        merged[begin:end].copy_(result if merged.dtype == output_dtype else result.to(output_dtype))
+        result = stretch.operator(Chunk(sources, base, begin - stretch.start))
+        merged[begin:end].copy_(result if merged.dtype == stretch.dtype else result.to(stretch.dtype))
 
 
 def all_copy(operators: Sequence[Operator]) -> int | None:

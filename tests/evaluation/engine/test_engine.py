@@ -1,4 +1,4 @@
-"""The engine writes what transformers' greedy `generate` writes, with and without drafts, kept results and strict mode."""
+"""The engine writes what greedy `generate` writes, with and without drafts, kept results and strict mode."""
 
 from __future__ import annotations
 
