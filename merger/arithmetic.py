@@ -100,7 +100,9 @@ def choose_arithmetic(device: str = "auto") -> Arithmetic:
     if device == "auto":
         device = "cuda" if _nvidia_driver() and _cuda_works() else "cpu"
     if device == "cpu":
-        return Arithmetic()
+        from merger.native import native_arithmetic
+
+        return native_arithmetic() or Arithmetic()
     if not re.fullmatch(r"cuda(:\d{1,3})?", device):
         detail = Text("есть cpu, cuda, cuda:N и auto", "there are cpu, cuda, cuda:N and auto")
         raise DeviceUnavailable(device=device, detail=detail)

@@ -123,6 +123,10 @@ class StreamedTensor:
             self._loaded[index] = True
         return buffer[start * width : (start + count) * width]
 
+    def scratch(self, key: str, nbytes: int) -> np.ndarray:
+        """uint8[nbytes] for a measurement's own use; what it held before is lost."""
+        return self._buffers.get(key, nbytes)
+
     def stretches(self, row: int = 1) -> Iterator[tuple[int, int]]:
         """(first element, count) of consecutive stretches of whole rows; checks for cancellation between them."""
         step = max(self.step // row, 1) * row

@@ -1,0 +1,239 @@
+/* Fused loops over raw weights: widen to float32, compute, round once, in blocks that stay in the first-level cache.
+ *
+ * Every function has a plain numpy twin that defines it, and tests hold both to the same bits. Therefore: no
+ * contraction of a*b+c, no reassociation, sums in the order that merger/views.py writes down (LANES running sums per
+ * SUM_BLOCK elements, added in order).
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__F16C__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#define BLOCK 1024
+#define LANES 32
+#define MAX_VECTORS 32
+
+enum { F16 = 0, BF16 = 1, F32 = 2 };
+
+static inline float from_bits(uint32_t bits) { float value; memcpy(&value, &bits, 4); return value; }
+static inline uint32_t to_bits(float value) { uint32_t bits; memcpy(&bits, &value, 4); return bits; }
+
+static inline float half_to_float(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, magnitude = half & 0x7fffu;
+    if (magnitude >= 0x7c00u) return from_bits(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
+    if (magnitude >= 0x0400u) return from_bits(sign | ((magnitude << 13) + 0x38000000u));
+    float tiny = (float)magnitude * 5.9604644775390625e-8f; /* 2^-24: subnormal halves are whole multiples */
+    return from_bits(sign | to_bits(tiny));
+}
+
+static inline uint16_t float_to_half(float value) {
+    uint32_t bits = to_bits(value), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
+    if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);
+    if (magnitude < 0x38800000u) { /* subnormal: adding 0.5 rounds to multiples of 2^-24 */
+        float shifted = from_bits(magnitude) + 0.5f;
+        return (uint16_t)(sign | (to_bits(shifted) - 0x3f000000u));
+    }
+    uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
+    return (uint16_t)(sign | ((rounded - 0x38000000u) >> 13));
+}
+
+static void widen(int dtype, const void *raw, size_t n, float *restrict out) {
+    size_t i = 0;
+    if (dtype == F32) {
+        memcpy(out, raw, n * 4);
+    } else if (dtype == BF16) {
+        const uint16_t *in = raw;
+        uint32_t *bits = (uint32_t *)out;
+        for (; i < n; i++) bits[i] = (uint32_t)in[i] << 16;
+    } else {
+        const uint16_t *in = raw;
+#if defined(__AVX512F__)
+        for (; i + 16 <= n; i += 16)
+            _mm512_storeu_ps(out + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(in + i))));
+#elif defined(__F16C__)
+        for (; i + 8 <= n; i += 8)
+            _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(in + i))));
+#endif
+        for (; i < n; i++) out[i] = half_to_float(in[i]);
+    }
+}
+
+static void narrow(int dtype, const float *restrict in, size_t n, void *raw) {
+    size_t i = 0;
+    if (dtype == F32) {
+        memcpy(raw, in, n * 4);
+    } else if (dtype == BF16) {
+        uint16_t *out = raw;
+        const uint32_t *bits = (const uint32_t *)in;
+        for (; i < n; i++) {
+            uint32_t rounded = (bits[i] + 0x7fffu + (bits[i] >> 16 & 1u)) >> 16;
+            out[i] = (uint16_t)((bits[i] & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+        }
+    } else {
+        uint16_t *out = raw;
+#if defined(__AVX512F__)
+        for (; i + 16 <= n; i += 16)
+            _mm256_storeu_si256((__m256i *)(out + i), _mm512_cvtps_ph(_mm512_loadu_ps(in + i), 0));
+#elif defined(__F16C__)
+        for (; i + 8 <= n; i += 8)
+            _mm_storeu_si128((__m128i *)(out + i), _mm256_cvtps_ph(_mm256_loadu_ps(in + i), 0));
+#endif
+        for (; i < n; i++) out[i] = float_to_half(in[i]);
+    }
+}
+
+static inline size_t width(int dtype) { return dtype == F32 ? 4 : 2; }
+static inline const void *at(const void *raw, int dtype, int64_t i) { return (const char *)raw + i * width(dtype); }
+static inline size_t step(int64_t i, int64_t n) { return (size_t)(n - i < BLOCK ? n - i : BLOCK); }
+
+void wm_widen(int dtype, const void *raw, int64_t n, float *out) { widen(dtype, raw, (size_t)n, out); }
+void wm_narrow(int dtype, const float *in, int64_t n, void *raw) { narrow(dtype, in, (size_t)n, raw); }
+
+int wm_finite(int dtype, const void *raw, int64_t n) {
+    if (dtype == F32) {
+        const uint32_t *in = raw;
+        uint32_t found = 0;
+        for (int64_t i = 0; i < n; i++) found |= (in[i] & 0x7f800000u) == 0x7f800000u;
+        return !found;
+    }
+    const uint16_t *in = raw, exponent = dtype == F16 ? 0x7c00u : 0x7f80u;
+    uint16_t found = 0;
+    for (int64_t i = 0; i < n; i++) found |= (uint16_t)((in[i] & exponent) == exponent);
+    return !found;
+}
+
+/* Σ cᵢ Xᵢ in the order given; the caller leaves zero coefficients out. */
+static void mix(int count, float *const *x, const float *c, size_t n, float *restrict out) {
+    const float *restrict first = x[0];
+    float factor = c[0];
+    for (size_t i = 0; i < n; i++) out[i] = first[i] * factor;
+    for (int k = 1; k < count; k++) {
+        const float *restrict next = x[k];
+        factor = c[k];
+        for (size_t i = 0; i < n; i++) out[i] = out[i] + next[i] * factor;
+    }
+}
+
+void wm_linear(int count, const int *dtypes, const void *const *raws, const float *c, int64_t n, int out_dtype,
+               void *out) {
+    float memory[MAX_VECTORS][BLOCK], result[BLOCK], *x[MAX_VECTORS];
+    for (int k = 0; k < count; k++) x[k] = memory[k];
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        size_t m = step(i, n);
+        for (int k = 0; k < count; k++) widen(dtypes[k], at(raws[k], dtypes[k], i), m, x[k]);
+        mix(count, x, c, m, result);
+        narrow(out_dtype, result, m, (char *)out + i * width(out_dtype));
+    }
+}
+
+/* out[count][count] += Gram matrix of (X₀, X₁ − X₀, …), block sum by block sum. */
+void wm_gram(int count, const int *dtypes, const void *const *raws, int64_t n, int64_t sum_block, double *out) {
+    static const int tile = 512;
+    float single[512];
+    double v[MAX_VECTORS][512];
+    double lanes[MAX_VECTORS * (MAX_VECTORS + 1) / 2][LANES];
+    int pairs = count * (count + 1) / 2;
+    for (int64_t begin = 0; begin < n; begin += sum_block) {
+        int64_t end = begin + sum_block < n ? begin + sum_block : n;
+        memset(lanes, 0, sizeof(double) * LANES * (size_t)pairs);
+        for (int64_t i = begin; i < end; i += tile) {
+            int m = (int)(end - i < tile ? end - i : tile), padded = (m + LANES - 1) / LANES * LANES;
+            for (int k = 0; k < count; k++) {
+                widen(dtypes[k], at(raws[k], dtypes[k], i), (size_t)m, single);
+                if (k == 0) for (int j = 0; j < m; j++) v[0][j] = (double)single[j];
+                else for (int j = 0; j < m; j++) v[k][j] = (double)single[j] - v[0][j];
+                for (int j = m; j < padded; j++) v[k][j] = 0.0;
+            }
+            int pair = 0;
+            for (int p = 0; p < count; p++)
+                for (int q = 0; q <= p; q++, pair++) {
+                    double sum[LANES];
+                    memcpy(sum, lanes[pair], sizeof sum);
+                    for (int j = 0; j < padded; j += LANES)
+                        for (int l = 0; l < LANES; l++) sum[l] = sum[l] + v[p][j + l] * v[q][j + l];
+                    memcpy(lanes[pair], sum, sizeof sum);
+                }
+        }
+        int pair = 0;
+        for (int p = 0; p < count; p++)
+            for (int q = 0; q <= p; q++, pair++) {
+                double total = 0.0;
+                for (int l = 0; l < LANES; l++) total = total + lanes[pair][l];
+                out[p * count + q] += total;
+                if (p != q) out[q * count + p] += total;
+            }
+    }
+}
+
+static void magnitudes(int dx, const void *x, int dy, const void *y, int64_t i, size_t m, int32_t *restrict bits) {
+    float a[BLOCK], b[BLOCK];
+    widen(dx, at(x, dx, i), m, a);
+    widen(dy, at(y, dy, i), m, b);
+    for (size_t j = 0; j < m; j++) bits[j] = (int32_t)(to_bits(a[j] - b[j]) & 0x7fffffffu);
+}
+
+/* Patterns of |X − Y|: counts those above `high`, stores those in [low, high] with their index, in order.
+ * Returns how many were stored, or −1 if they do not fit. */
+int64_t wm_collect(int dx, const void *x, int dy, const void *y, int64_t n, int64_t start, int32_t low, int32_t high,
+                   int32_t *found, uint32_t *index, int64_t capacity, int64_t *above) {
+    int32_t bits[BLOCK];
+    int64_t stored = 0, larger = 0;
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        size_t m = step(i, n), j = 0;
+        if (stored + (int64_t)m + 16 > capacity) return -1;
+        magnitudes(dx, x, dy, y, i, m, bits);
+        int32_t count = 0;
+        for (size_t l = 0; l < m; l++) count += bits[l] > high;
+        larger += count;
+        uint32_t first = (uint32_t)(start + i);
+#if defined(__AVX512F__)
+        __m512i floor = _mm512_set1_epi32(low), ceiling = _mm512_set1_epi32(high);
+        __m512i position = _mm512_add_epi32(_mm512_set1_epi32((int)first),
+                                            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+        for (; j + 16 <= m; j += 16) {
+            __m512i value = _mm512_loadu_si512(bits + j);
+            __mmask16 inside = _mm512_cmple_epi32_mask(floor, value) & _mm512_cmple_epi32_mask(value, ceiling);
+            _mm512_storeu_si512(found + stored, _mm512_maskz_compress_epi32(inside, value));
+            _mm512_storeu_si512(index + stored, _mm512_maskz_compress_epi32(inside, position));
+            stored += __builtin_popcount(inside);
+            position = _mm512_add_epi32(position, _mm512_set1_epi32(16));
+        }
+#endif
+        for (; j < m; j++) {
+            found[stored] = bits[j];
+            index[stored] = first + (uint32_t)j;
+            stored += bits[j] >= low && bits[j] <= high;
+        }
+    }
+    *above += larger;
+    return stored;
+}
+
+/* A + B mixed by one pair of coefficients where |A − B| is selected, by another elsewhere. A stretch's first `ties`
+ * elements are selected from the threshold on, the others above it. Zero coefficients take no part (the sign of zero). */
+static void pair_mix(float *a, float *b, float ca, float cb, size_t n, float *restrict out) {
+    float *both[2] = {a, b}, c[2] = {ca, cb};
+    if (ca == 0.0f) mix(1, &both[1], &c[1], n, out);
+    else mix(cb == 0.0f ? 1 : 2, both, c, n, out);
+}
+
+void wm_top_blend(int da, const void *raw_a, int db, const void *raw_b, int64_t n, int32_t threshold, int64_t ties,
+                  const float *inside, const float *outside, int out_dtype, void *out) {
+    float a[BLOCK], b[BLOCK], in[BLOCK], rest[BLOCK];
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        size_t m = step(i, n);
+        widen(da, at(raw_a, da, i), m, a);
+        widen(db, at(raw_b, db, i), m, b);
+        pair_mix(a, b, inside[0], inside[1], m, in);
+        pair_mix(a, b, outside[0], outside[1], m, rest);
+        size_t split = ties <= i ? 0 : ties - i < (int64_t)m ? (size_t)(ties - i) : m;
+        for (size_t j = 0; j < split; j++)
+            rest[j] = (int32_t)(to_bits(a[j] - b[j]) & 0x7fffffffu) >= threshold ? in[j] : rest[j];
+        for (size_t j = split; j < m; j++)
+            rest[j] = (int32_t)(to_bits(a[j] - b[j]) & 0x7fffffffu) > threshold ? in[j] : rest[j];
+        narrow(out_dtype, rest, m, (char *)out + i * width(out_dtype));
+    }
+}
