@@ -14,7 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-SECRET = re.compile(r"^[\w-]{22,64}$")
+SECRET = re.compile(r"^[\w-]{22,64}$", re.ASCII)
 KEPT_SESSIONS = 500
 
 

@@ -19,6 +19,7 @@ from ui.worker import JobState
 from ui.workshop import Workshop
 
 SECONDS = 60.0
+TEXTS = ("Мама мыла раму.", "Мама мыла рану.", "")
 
 
 def act(workshop: Workshop, session: Session, action: str, /, **payload: Any) -> Any:
@@ -179,8 +180,11 @@ def test_a_reference_scores_without_listening_again(workshop: Workshop) -> None:
     session = workshop.session(OWNER)
     result = heard(workshop, session)
     job = session.job
-    act(workshop, session, "listen.reference", text=result["merged"]["text"])
-    assert session.get("result")["merged"]["wer"] == 0.0
+    written = {side: {**result[side], "text": text} for side, text in zip(("a", "merged", "b"), TEXTS, strict=True)}
+    session.publish(result={**result, **written})
+    act(workshop, session, "listen.reference", text="  мама  мыла раму ")
+    assert [session.get("result")[side]["wer"] for side in ("a", "merged", "b")] == [0.0, pytest.approx(1 / 3), 1.0]
+    assert session.get("clip")["reference"] == "мама мыла раму"
     act(workshop, session, "listen.reference", text="")
     assert session.get("result")["merged"]["wer"] is None
     assert session.job == job

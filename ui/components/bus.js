@@ -175,6 +175,14 @@ window.WM = (() => {
 
   // ---- islands -----------------------------------------------------------------------------------------------------
   const island = (name, mount) => { islands[name] = mount; };
+  // A link may carry a recipe; it is taken once, so that a reload does not undo what was changed since.
+  const fromLink = () => {
+    const text = query.get("recipe");
+    if (!text) return;
+    query.delete("recipe");
+    history.replaceState(null, "", `?${query}${location.hash}`);
+    attempt("mixer.paste", { text });
+  };
   const start = (name, element, props, serverFunctions, uploadFunction) => {
     const root = element.querySelector(".wm-island") ?? element;
     mounted[name] = root;
@@ -187,6 +195,7 @@ window.WM = (() => {
       islands.shell(root);
       for (const begin of pending) begin();
       accept(boot.slices ?? {});
+      fromLink();
       watch();
     } else if (ready) ready.push(() => islands[name](root));
     else islands[name](root);
