@@ -62,6 +62,7 @@ class TranscribeOptions:
 
     timestamps: write segment times; None means only where the clip is longer than 30 s and they are needed.
     max_new_tokens: per window; None means as many as the decoder has positions for.
+    word_times: also find out when each word was said.
     silence_dbfs: a window whose RMS lies below this level is not given to the model, which would invent text
         for it; None switches the gate off.
     no_speech_threshold, logprob_threshold: a window is dropped when <|nospeech|> is more probable than the one and the
@@ -74,6 +75,7 @@ class TranscribeOptions:
     task: str = "transcribe"
     timestamps: bool | None = None
     max_new_tokens: int | None = None
+    word_times: bool = False
     silence_dbfs: float | None = -65.0
     no_speech_threshold: float | None = 0.6
     logprob_threshold: float = -1.0
@@ -148,8 +150,7 @@ def is_silent(samples: np.ndarray[Any, Any], level_dbfs: float | None) -> bool:
 def assemble(
     pieces: Sequence[TokenSegment], vocabulary: Vocabulary, tokenizer: Any, clip: Clip, options: TranscribeOptions
 ) -> Transcript:
-    """Turn token segments into a transcript; what a model claims to have heard after the clip's end is left out."""
-    pieces = [piece for piece in pieces if piece.start < clip.seconds]
+    """Turn token segments into a transcript."""
     texts = [tokenizer.decode(vocabulary.text_tokens(list(piece.tokens))) for piece in pieces]
     segments = tuple(
         Segment(text.strip(), piece.start, min(piece.end, clip.seconds))
@@ -170,12 +171,15 @@ def assemble(
 def transcribe_windows(
     decode: Callable[[int], WindowText], clip: Clip, options: TranscribeOptions, vocabulary: Vocabulary
 ) -> list[TokenSegment]:
-    """Walk a clip's windows with any decoder: the one loop behind both transcribers."""
+    """Walk a clip's windows with any decoder: the one loop behind both transcribers.
+
+    What a model claims to have heard after the clip's end is left out.
+    """
 
     def silent(seek: int, frames: int) -> bool:
         return is_silent(clip.samples[seek * HOP : (seek + frames) * HOP], options.silence_dbfs)
 
-    return walk_windows(
+    pieces = walk_windows(
         decode,
         content=content_frames(len(clip.samples)),
         timestamp_begin=vocabulary.timestamp_begin if options.with_timestamps(clip.seconds) else None,
@@ -183,6 +187,7 @@ def transcribe_windows(
         no_speech_threshold=options.no_speech_threshold,
         logprob_threshold=options.logprob_threshold,
     )
+    return [piece for piece in pieces if piece.start < clip.seconds]
 
 
 def window_at(features: torch.Tensor, seek: int) -> torch.Tensor:
@@ -217,6 +222,11 @@ class HuggingFaceTranscriber:
 
         pieces = transcribe_windows(decode, clip, options, self.vocabulary)
         transcript = assemble(pieces, self.vocabulary, self.tokenizer, clip, options)
+        if options.word_times:
+            from evaluation.engine.timing import ModuleTimer
+
+            words = ModuleTimer(self.module, self.tokenizer, self.vocabulary).words(features, pieces, clip, options)
+            transcript = replace(transcript, words=words)
         return replace(transcript, seconds_wall=time.perf_counter() - started)
 
     def _decode(

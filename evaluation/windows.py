@@ -18,11 +18,15 @@ SECONDS_PER_POSITION = FRAMES_PER_POSITION / FRAMES_PER_SECOND  # 0.02 s, the st
 
 @dataclass(frozen=True)
 class TokenSegment:
-    """Tokens written between two moments of the clip, in seconds; the tokens include their timestamps."""
+    """Tokens written between two moments of the clip, in seconds; the tokens include their timestamps.
+
+    `seek` is the first frame of the window that they were written for.
+    """
 
     start: float
     end: float
     tokens: tuple[int, ...]
+    seek: int = 0
 
 
 def split_window(
@@ -40,7 +44,8 @@ def split_window(
     single_ending = is_timestamp[-2:] == [False, True]
     cuts = [i + 1 for i in range(len(tokens) - 1) if is_timestamp[i] and is_timestamp[i + 1]]
     if not cuts:
-        return [TokenSegment(offset, offset + _last_moment(tokens, timestamp_begin, frames), tuple(tokens))], frames
+        end = offset + _last_moment(tokens, timestamp_begin, frames)
+        return [TokenSegment(offset, end, tuple(tokens), seek)], frames
     if single_ending:
         cuts.append(len(tokens))
     else:
@@ -51,7 +56,7 @@ def split_window(
         closing = -2 if number == len(cuts) - 1 and not single_ending else -1
         start, end = piece[0] - timestamp_begin, piece[closing] - timestamp_begin
         segments.append(
-            TokenSegment(offset + start * SECONDS_PER_POSITION, offset + end * SECONDS_PER_POSITION, piece)
+            TokenSegment(offset + start * SECONDS_PER_POSITION, offset + end * SECONDS_PER_POSITION, piece, seek)
         )
         first = cut
     if single_ending:
@@ -112,7 +117,7 @@ def walk_windows(
             continue
         if timestamp_begin is None:
             end = (seek + frames) / FRAMES_PER_SECOND
-            segments, advance = [TokenSegment(seek / FRAMES_PER_SECOND, end, written.tokens)], frames
+            segments, advance = [TokenSegment(seek / FRAMES_PER_SECOND, end, written.tokens, seek)], frames
         else:
             segments, advance = split_window(written.tokens, timestamp_begin, seek, frames)
         pieces += segments

@@ -18,18 +18,21 @@ from evaluation.engine.greedy import Decoded, WindowDecoder
 from evaluation.engine.model import Caches, decode_many, encode, encoder_layer, fill_cross, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors, collect
+from evaluation.engine.timing import time_words
 from evaluation.features import log_mel
 from evaluation.transcriber import (
     CancelPoll,
     Clip,
     TranscribeOptions,
     Transcript,
+    Word,
     assemble,
     transcribe_windows,
     window_at,
 )
 from evaluation.vocabulary import Vocabulary
-from evaluation.windows import WindowText
+from evaluation.windows import TokenSegment, WindowText
+from evaluation.word_times import listed_heads
 
 FEATURE_BYTES = 64 << 20
 HEARD_BYTES = 512 << 20
@@ -47,10 +50,12 @@ class Identity:
 
 @dataclass(frozen=True)
 class Kept:
-    """A finished transcription: the transcript, and its windows as (first frame, tokens), which serve as drafts."""
+    """A finished transcription: the transcript, the segments it was put together from, and everything that was written
+    for each window as (first frame, tokens), which serves as a draft."""
 
     transcript: Transcript
     windows: tuple[tuple[int, tuple[int, ...]], ...]
+    pieces: tuple[TokenSegment, ...] = ()
 
     def nbytes(self) -> int:
         """An estimate: 200 bytes per token and segment, twice the text."""
@@ -104,6 +109,7 @@ class WhisperEngine:
         self.tensors: WhisperTensors = collect(module)
         self.tokenizer = tokenizer
         self.vocabulary = Vocabulary.of(module, tokenizer)
+        self.heads = listed_heads(module)
         self.workspace = workspace or Workspace()
         self.caches = Caches(self.tensors, batch=1)
         self.decoder = WindowDecoder(self.tensors, self.caches)
@@ -137,15 +143,22 @@ class WhisperEngine:
         drafts: Sequence[Kept] = (),
     ) -> Kept:
         """`transcribe`, with the windows that can serve as drafts for another model."""
-        key = (identity, clip.sha256, options)
+        key = (identity, clip.sha256, replace(options, word_times=False))
         known = self.workspace.finished.get(key) if identity is not None else None
         if known is not None:
-            return replace(known, transcript=replace(known.transcript, cached=True))
-        run = _Transcription(self, clip, options, cancelled, identity, drafts)
-        kept = run.finish()
-        if identity is not None:
-            self.workspace.finished.put(key, kept)
+            kept = replace(known, transcript=replace(known.transcript, cached=True))
+        else:
+            kept = _Transcription(self, clip, options, cancelled, identity, drafts).finish()
+        if options.word_times and kept.transcript.words is None:
+            kept = replace(kept, transcript=replace(kept.transcript, words=self._words(kept, clip, options, identity)))
+        if identity is not None and kept != known:
+            self.workspace.finished.put(key, replace(kept, transcript=replace(kept.transcript, cached=False)))
         return kept
+
+    def _words(
+        self, kept: Kept, clip: Clip, options: TranscribeOptions, identity: Identity | None
+    ) -> tuple[Word, ...]:
+        return time_words(self, lambda seek: self.hear(clip, seek, identity)[None], kept.pieces, clip, options)
 
     def rules(self, timestamps: bool) -> Rules:
         """The decoding rules with or without timestamps."""
@@ -226,7 +239,8 @@ class _Transcription:
             performed="engine" if decoded else "silence",
             acceptance=confirmed / max(sum(len(window.tokens) for window in decoded), 1) if drafted else None,
         )
-        return Kept(transcript, tuple((seek, window.tokens) for seek, window in self.windows))
+        windows = tuple((seek, window.tokens) for seek, window in self.windows)
+        return Kept(transcript, windows, tuple(pieces))
 
     def _decode(self, seek: int) -> WindowText:
         engine = self.engine

@@ -6,12 +6,15 @@ e = d / h. Operations and their order are those of transformers' modules, so log
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional as F
 
 from evaluation.engine.cpu import attend, linear, linear_gelu
 from evaluation.engine.tensors import Attention, Layer, Pair, WhisperTensors
 
+Watch = Callable[[int, torch.Tensor], None]
 FP16_CLAMP = torch.finfo(torch.float16).max - 1000  # transformers clamps the encoder's residuals there
 
 
@@ -83,10 +86,13 @@ def fill_cross(tensors: WhisperTensors, heard: torch.Tensor, caches: Caches) -> 
         caches.cross_kv[index, 1].copy_(heads_first(linear(heard, *layer.cross.v), tensors.decoder_heads))
 
 
-def decode_many(tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: int) -> torch.Tensor:
+def decode_many(
+    tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: int, watch: Watch | None = None
+) -> torch.Tensor:
     """Hidden states [b, t, d] of tokens[b, t] at positions first…first+t−1; their keys and values go into the caches.
 
-    Positions before `first` must have been decoded. Used for the prompt and for verifying drafts.
+    Positions before `first` must have been decoded. Used for the prompt and for verifying drafts. `watch` is shown the
+    cross-attention queries [b, h, t, e] of each layer.
     """
     count = tokens.shape[1]
     last = first + count
@@ -103,15 +109,19 @@ def decode_many(tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, f
             q, keys[:, :, :last], values[:, :, :last], attn_mask=mask, is_causal=count > 1 and first == 0
         )
         x = x + linear(seen.transpose(1, 2).flatten(2), *layer.attn.out)
-        x = cross_attend(tensors, caches, index, layer, x)
+        x = cross_attend(tensors, caches, index, layer, x, watch)
         x = feed_forward(x, layer)
     return norm(x, tensors.decoder_norm)
 
 
-def cross_attend(tensors: WhisperTensors, caches: Caches, index: int, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+def cross_attend(
+    tensors: WhisperTensors, caches: Caches, index: int, layer: Layer, x: torch.Tensor, watch: Watch | None = None
+) -> torch.Tensor:
     """x[b, t, d] plus what its tokens hear in the window."""
     assert layer.cross is not None and layer.cross_norm is not None
     q = heads_first(linear(norm(x, layer.cross_norm), *layer.cross.q), tensors.decoder_heads)
+    if watch is not None:
+        watch(index, q)
     keys, values = caches.cross_kv[index]
     heard = attend(q, keys[: len(x)], values[: len(x)])
     return x + linear(heard.transpose(1, 2).flatten(2), *layer.cross.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,15 @@ import torch
 from merger.checkpoint import Checkpoint, open_checkpoint
 from tests.evaluation.engine.tiny_whisper import make_module, make_processor
 from tests.evaluation.trio import trio  # noqa: F401 (a fixture)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny models on a machine that runs tests side by side: a second thread mostly waits for the first."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ STAMP = 100
 
 def test_a_single_closing_timestamp_ends_the_window() -> None:
     segments, step = split_window([100, 1, 2, 150], STAMP, 3000, 2000)
-    assert segments == [TokenSegment(30.0, 31.0, (100, 1, 2, 150))]
+    assert segments == [TokenSegment(30.0, 31.0, (100, 1, 2, 150), 3000)]
     assert step == 2000
 
 
@@ -29,7 +29,7 @@ def test_a_pair_and_a_closing_timestamp_give_two_segments() -> None:
 
 def test_without_timestamps_the_window_is_one_segment() -> None:
     segments, step = split_window([1, 2], STAMP, 100, 700)
-    assert segments == [TokenSegment(1.0, 8.0, (1, 2))] and step == 700
+    assert segments == [TokenSegment(1.0, 8.0, (1, 2), 100)] and step == 700
     segments, _ = split_window([100, 1, 150, 2], STAMP, 0, 700)
     assert segments[0].end == 1.0
 
