@@ -1,6 +1,6 @@
 """Builds the training text: documents from Debian packages and sentences of the project's grammar.
 
-    python -m demo.text.build_corpus --out DIR [--cache DIR] [--grammar-sentences 60000] [--seed 1]
+    python -m demo.text.build_corpus --out DIR [--cache DIR] [--grammar-sentences N] [--drill-sentences N] [--seed N]
 
 Needs a Debian system (apt-get, dpkg-deb) with network to Debian's package mirror, pymorphy3 and num2words. Nothing is
 installed: packages are downloaded into the cache folder and read in place. Writes, one sentence per line in UTF-8:
@@ -23,7 +23,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from demo.text.cleaning import WORD, sentences
+from demo.text.drill import drill, vocabulary
 from demo.text.extract import READERS, members
+from demo.text.grammar import Grammar
 from demo.text.sources import SOURCES, Source
 
 HERE = Path(__file__).parent
@@ -47,13 +49,15 @@ def test_keys(folder: Path = HERE) -> set[str]:
 
 
 def download(packages: Iterable[str], cache: Path) -> dict[str, Path]:
-    """Path of each package's archive in ``cache``, downloading what is missing; raises ``RuntimeError`` if apt cannot."""
+    """Archive of each package in ``cache``, downloading what is missing; raises ``RuntimeError`` if apt cannot."""
     cache.mkdir(parents=True, exist_ok=True)
     found: dict[str, Path] = {}
     for package in packages:
         archive = _archive(package, cache)
         if archive is None:
-            run = subprocess.run(["apt-get", "download", package], cwd=cache, capture_output=True, text=True, check=False)
+            run = subprocess.run(
+                ["apt-get", "download", package], cwd=cache, capture_output=True, text=True, check=False
+            )
             archive = _archive(package, cache)
             if archive is None:
                 raise RuntimeError(f"apt-get could not download {package}: {run.stderr.strip()}")
@@ -76,10 +80,19 @@ def document_sentences(source: Source, archive: Path) -> list[str]:
     return list(found.values())
 
 
-def build(out: Path, cache: Path, grammar_sentences: int, seed: int) -> dict[str, object]:
-    """Writes the corpus into ``out`` and returns the contents of ``sources.json``."""
-    from demo.text.grammar import Grammar
+def _add(lines: Iterable[str], texts: dict[str, str], forbidden: set[str]) -> int:
+    """Puts the new ones of ``lines`` into ``texts`` by key, marks their keys as taken and returns their number."""
+    before = len(texts)
+    for line in lines:
+        k = key(line)
+        if k not in forbidden:
+            forbidden.add(k)
+            texts[k] = line
+    return len(texts) - before
 
+
+def build(out: Path, cache: Path, grammar_sentences: int, drill_sentences: int, seed: int) -> dict[str, object]:
+    """Writes the corpus into ``out`` and returns the contents of ``sources.json``."""
     out.mkdir(parents=True, exist_ok=True)
     archives = download([source.package for source in SOURCES], cache)
     forbidden = test_keys()
@@ -87,29 +100,28 @@ def build(out: Path, cache: Path, grammar_sentences: int, seed: int) -> dict[str
     report: list[dict[str, object]] = []
     # The held-out source goes first so that a sentence it shares with another package is not trained on.
     for source in sorted(SOURCES, key=lambda s: s.style != "heldout"):
-        archive, kept = archives[source.package], 0
-        for sentence in document_sentences(source, archive):
-            k = key(sentence)
-            if k not in forbidden:
-                forbidden.add(k)
-                texts[source.style][k] = sentence
-                kept += 1
+        archive = archives[source.package]
+        kept = _add(document_sentences(source, archive), texts[source.style], forbidden)
         version = archive.name.split("_")[1].replace("%3a", ":")
         row = {"package": source.package, "version": version, "licence": source.licence, "style": source.style}
         report.append({**row, "sentences": kept})
         print(f"{source.package}: {kept}", file=sys.stderr)
+    words = vocabulary([*texts["formal"].values(), *texts["colloquial"].values()])
     for style in STYLES:
-        kept = 0
-        for sentence in Grammar(style, seed).generate(grammar_sentences):
-            k = key(sentence)
-            if k not in forbidden:
-                forbidden.add(k)
-                texts[style][k] = sentence
-                kept += 1
-        row = {"package": "the project's grammar", "version": f"seed {seed}", "licence": "Apache-2.0", "style": style}
-        report.append({**row, "sentences": kept})
+        made = {
+            "the project's grammar": Grammar(style, seed).generate(grammar_sentences),
+            "the project's vocabulary drill": drill(words, style, drill_sentences, seed),
+        }
+        for name, lines in made.items():
+            kept = _add(lines, texts[style], forbidden)
+            row = {"package": name, "version": f"seed {seed}", "licence": "Apache-2.0", "style": style}
+            report.append({**row, "sentences": kept})
     totals = {}
-    for style, name in (("formal", "train_formal"), ("colloquial", "train_colloquial"), ("heldout", "heldout_documents")):
+    for style, name in (
+        ("formal", "train_formal"),
+        ("colloquial", "train_colloquial"),
+        ("heldout", "heldout_documents"),
+    ):
         lines = list(texts[style].values())
         random.Random(seed).shuffle(lines)
         (out / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -121,14 +133,20 @@ def build(out: Path, cache: Path, grammar_sentences: int, seed: int) -> dict[str
 
 def main() -> int:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(description="Build the demo pair's training text from Debian packages and the grammar.")
+    parser = argparse.ArgumentParser(
+        description="Build the demo pair's training text from Debian packages and the grammar."
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the text files")
     parser.add_argument("--cache", type=Path, help="folder for the downloaded packages (default: OUT/packages)")
-    parser.add_argument("--grammar-sentences", type=int, default=60_000, help="grammar sentences per style (default 60000)")
+    parser.add_argument(
+        "--grammar-sentences", type=int, default=60_000, help="grammar sentences per style (default 60000)"
+    )
+    parser.add_argument("--drill-sentences", type=int, default=20_000, help="drill sentences per style (default 20000)")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     try:
-        summary = build(args.out, args.cache or args.out / "packages", args.grammar_sentences, args.seed)
+        cache = args.cache or args.out / "packages"
+        summary = build(args.out, cache, args.grammar_sentences, args.drill_sentences, args.seed)
     except RuntimeError as error:
         print(f"build_corpus: {error}", file=sys.stderr)
         return 1

@@ -1,8 +1,9 @@
 """Turns raw text of any source into clean training sentences.
 
-A clean sentence is Cyrillic, has 3 to 16 words and at most 120 characters, starts with a capital letter, ends with one
-of ``. ! ?`` and contains inside nothing but letters, spaces, hyphens within words, commas and spaced dashes. Sentences with digits,
-Latin letters, abbreviations or mostly unknown words are dropped, never repaired: a target has to say what is spoken.
+A clean sentence is Cyrillic, has 3 to 16 words and at most 120 characters, starts with a capital letter and ends with
+one of ``. ! ?``. Inside there is nothing but letters, hyphens within words, spaces, commas and spaced dashes. Sentences
+with digits, Latin letters, abbreviations or mostly unknown words are dropped, never repaired: a target has to say what
+is spoken.
 """
 
 import re
@@ -15,13 +16,16 @@ MIN_WORDS, MAX_WORDS, MAX_CHARS = 3, 16, 120
 WORD = re.compile(r"[А-Яа-яЁё]+(?:-[А-Яа-яЁё]+)*")
 _SHAPE = re.compile(r"[А-ЯЁ][а-яё]*(?:-[А-Яа-яЁё]+)*(?:(?:,? | — )[А-ЯЁа-яё]+(?:-[А-Яа-яЁё]+)*)*[.!?]")
 _SPLIT = re.compile(r"(?<=[.!?…])[\"»”)]*\s+(?=[\"«“(—–-]?\s?[А-ЯЁ])|\n\s*\n|(?<=:)\n")
-_ABBREVIATED = re.compile(r"\b(?:т|д|п|др|пр|рис|см|гл|стр|напр|тыс|млн|млрд|руб|им|ул|г|в|н|э|е|мин|сек)\.", re.IGNORECASE)
+_ABBREVIATED = re.compile(
+    r"\b(?:т|д|п|др|пр|рис|см|гл|стр|напр|тыс|млн|млрд|руб|им|ул|г|в|н|э|е|мин|сек)\.", re.IGNORECASE
+)
+_CLAUSES = re.compile(r"; |, (?=(?:но|а|поэтому|однако|зато|хотя|потому что|так как) )")
 _OFFENSIVE = re.compile(
     r"\b(?:бляд|бля\b|хуй|хуе|хуё|пизд|еб[аиул]|ёб|муд[аио][кл]|сук[аиу]\b|сучк|сучар|шлюх|жоп|дерьм|говн|срать|срал|"
     r"ублюд|выродк|пид[оа]р|гитлер|изнасил|наркот|порно|секс|проститут|трах|задниц|сволоч|мраз[ьи]|ниггер|жид[аоы]?\b)",
     re.IGNORECASE,
 )
-_QUOTES = str.maketrans({c: " " for c in '«»“”„"'} | {"\u00a0": " ", "\u2011": "-", "\u2019": "'", "\u00ad": None})
+_QUOTES = str.maketrans(dict.fromkeys('«»“”„"', " ") | {"\u00a0": " ", "\u2011": "-", "\u2019": "'", "\u00ad": None})
 _VOWELLESS_OK = {"в", "к", "с", "б", "ж"}
 
 
@@ -77,8 +81,12 @@ def clean(raw: str) -> str | None:
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r"\s+([,.!?])", r"\1", text)
     text = re.sub(r",? — ,?\s*|, — ", " — ", text).replace("  ", " ")
-    if not text or text[-1] not in ".!?":
+    if not text:
         return None
+    if text[-1] not in ".!?":
+        if not raw[0].isupper() or text[-1] == ",":
+            return None
+        text += "."  # a heading or a menu entry
     text = text[0].upper() + text[1:]
     text = WORD.sub(lambda m: restore_yo(m.group()), text)
     if not is_valid(text) or not _speakable(WORD.findall(text)):
@@ -100,5 +108,11 @@ def _speakable(words: list[str]) -> bool:
 def sentences(text: str) -> Iterator[str]:
     """Every clean sentence of a piece of running ``text``, in order (duplicates included)."""
     for piece in _SPLIT.split(text):
-        if piece and (sentence := clean(" ".join(piece.split()))):
-            yield sentence
+        raw = " ".join(piece.split()) if piece else ""
+        parts = _CLAUSES.split(raw) if len(raw.split()) > MAX_WORDS else [raw]
+        for i, part in enumerate(parts):
+            if not part:
+                continue
+            stop = "" if i == len(parts) - 1 else "."
+            if sentence := clean(f"{part[0].upper()}{part[1:]}{stop}"):
+                yield sentence

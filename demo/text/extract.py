@@ -9,7 +9,9 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_BLOCK = re.compile(r"</?(?:p|para|title|item|li|h\d|td|th|tr|div|dt|dd|br|ul|ol|table|pre|section)\b[^>]*>", re.IGNORECASE)
+_BLOCK = re.compile(
+    r"</?(?:p|para|title|item|li|h\d|td|th|tr|div|dt|dd|br|ul|ol|table|pre|section)\b[^>]*>", re.IGNORECASE
+)
 
 
 def read_html(data: bytes) -> Iterator[str]:
@@ -57,7 +59,9 @@ def _qm_messages(section: bytes) -> Iterator[str]:
         if size == 0xFFFFFFFF:
             continue
         if tag == 3:
-            yield re.sub(r"<[^>]+>", " ", html.unescape(section[position : position + size].decode("utf-16-be", "replace")))
+            yield re.sub(
+                r"<[^>]+>", " ", html.unescape(section[position : position + size].decode("utf-16-be", "replace"))
+            )
         position += size
 
 
@@ -77,7 +81,7 @@ def read_po(data: bytes) -> Iterator[str]:
     """Translations of a gettext source catalogue, its continued lines joined."""
     for entry in re.split(r"\n\s*\n", data.decode("utf-8", "replace")):
         _, _, translation = entry.partition("\nmsgstr ")
-        yield "".join(re.findall(r'"(.*)"', translation)).replace('\\n', " ").replace('\\"', " ")
+        yield "".join(re.findall(r'"(.*)"', translation)).replace("\\n", " ").replace('\\"', " ")
 
 
 def read_text(data: bytes) -> Iterator[str]:
@@ -99,12 +103,14 @@ READERS: dict[str, Callable[[bytes], Iterator[str]]] = {
 def members(deb: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
     """Name and content of the files in the package ``deb`` whose name matches ``pattern``, gunzipped when need be."""
     wanted = re.compile(pattern)
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as process:
-        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-            for member in archive:
-                if member.isfile() and wanted.search(member.name):
-                    file = archive.extractfile(member)
-                    data = file.read() if file else b""
-                    yield member.name, gzip.decompress(data) if member.name.endswith(".gz") else data
+    with (
+        subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as process,
+        tarfile.open(fileobj=process.stdout, mode="r|") as archive,
+    ):
+        for member in archive:
+            if member.isfile() and wanted.search(member.name):
+                file = archive.extractfile(member)
+                data = file.read() if file else b""
+                yield member.name, gzip.decompress(data) if member.name.endswith(".gz") else data
     if process.returncode:
         raise RuntimeError(f"dpkg-deb could not read {deb} (status {process.returncode})")

@@ -3,8 +3,8 @@
     python -m demo.text.grammar --style colloquial --sentences 20 --seed 7
 
 A template is a sentence with slots: ``{kind:argument:…}``; a slot whose kind starts with a capital gives a capital.
-``[a|b|]`` chooses one alternative. The slots are the methods ``slot_…`` of :class:`Grammar`. Agreement works through the
-last nominative phrase of the sentence, which later slots refer to.
+``[a|b|]`` chooses one alternative. The slots are the methods ``slot_…`` of :class:`Grammar`. Agreement works through
+the last nominative phrase of the sentence, which later slots refer to.
 """
 
 import argparse
@@ -31,10 +31,7 @@ from demo.text.inflect import (
 FORMAL, COLLOQUIAL = "formal", "colloquial"
 _INNER_CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{([^{}]*)\}")
-PLURAL_CLASSES = frozenset(
-    "person profession pet wildanimal clothes furniture dishes thing device data text document room building outdoor "
-    "transport event".split()
-)
+PLURAL_CLASSES = frozenset(lexicon.words("usage.txt")["plural_classes"])
 ADJECTIVES = {
     "person": ("any", "person"),
     "profession": ("any", "person"),
@@ -75,10 +72,26 @@ PRONOUNS = {  # nominative, genitive, dative, accusative, instrumental, locative
 }
 CASE_ORDER = ("nom", "gen", "dat", "acc", "ins", "loc")
 SUBJECT_WEIGHTS = {
-    FORMAL: {"human": 5, "org": 3, "transport": 1, "wildanimal": 1, "event": 1, "weather": 1, "device": 1, "science": 2},
+    FORMAL: {
+        "human": 5,
+        "org": 3,
+        "transport": 1,
+        "wildanimal": 1,
+        "event": 1,
+        "weather": 1,
+        "device": 1,
+        "science": 2,
+    },
     COLLOQUIAL: {"human": 12, "pet": 2, "transport": 1, "event": 1, "weather": 1, "thing": 1, "device": 1},
 }
-PERSON_FORMS = {"1sg": (1, False), "2sg": (2, False), "3sg": (3, False), "1pl": (1, True), "2pl": (2, True), "3pl": (3, True)}
+PERSON_FORMS = {
+    "1sg": (1, False),
+    "2sg": (2, False),
+    "3sg": (3, False),
+    "1pl": (1, True),
+    "2pl": (2, True),
+    "3pl": (3, True),
+}
 
 
 @cache
@@ -171,7 +184,12 @@ class Grammar:
     def _phrase(
         self, group: str, case: str, number: str = "", adjectives: float = 0.3, gender: str = "", preposition: str = ""
     ) -> str:
-        entry, kind = self._pick(group, gender)
+        for _ in range(20):
+            entry, kind = self._pick(group, gender)
+            if not (case == "nom" and number == "s" and entry.plural_only):  # «начнётся каникулы»
+                break
+        else:
+            raise NoForm(f"{group} has plural words only")
         return self._decline(entry, kind, case, "s" if gender else number, adjectives, preposition)
 
     def _decline(self, entry: Noun, kind: str, case: str, number: str, adjectives: float, preposition: str) -> str:
@@ -260,7 +278,9 @@ class Grammar:
 
     def slot_name(self) -> str:
         """A person's name in the nominative."""
-        group = self.random.choice(("male", "female", "short", "short") if self.style == COLLOQUIAL else ("male", "female"))
+        group = self.random.choice(
+            ("male", "female", "short", "short") if self.style == COLLOQUIAL else ("male", "female")
+        )
         return self._phrase(group, "nom", "s")
 
     def slot_name_f(self) -> str:
@@ -373,7 +393,13 @@ class Grammar:
             section = self.random.choices(list(weights), list(weights.values()))[0]
         subject = self._human("nom") if section == "human" else self._phrase(section, "nom", adjectives=0.25)
         agreement = self.agreement
-        aspect = "impf" if tense == "pres" or (tense == "fut" and self.random.random() < 0.15) else "perf" if tense == "fut" else ""
+        aspect = (
+            "impf"
+            if tense == "pres" or (tense == "fut" and self.random.random() < 0.15)
+            else "perf"
+            if tense == "fut"
+            else ""
+        )
         infinitive, rest = self._verb_and_frame(section, aspect)
         if tense == "any":
             tense = self._any_tense(infinitive)
@@ -420,13 +446,9 @@ class Grammar:
         return numbers.ordinal(self.random.randint(1, 99), "loc")
 
 
-NO_IMPERATIVE = frozenset(
-    "быть мочь смочь хотеть захотеть уметь нравиться видеть слышать родиться вырасти проснуться показаться стать "
-    "полюбить испугаться удивиться обрадоваться заболеть потерять разбить сломать завидовать болеть любить увидеть "
-    "забыть услышать успеть опоздать проиграть пропустить поссориться бояться обидеться понять знать".split()
-)
+NO_IMPERATIVE = frozenset(lexicon.words("usage.txt")["no_imperative"])
 
-NO_INFINITIVE = frozenset("мочь смочь хотеть захотеть нравиться родиться показаться быть".split())
+NO_INFINITIVE = frozenset(lexicon.words("usage.txt")["no_infinitive"])
 
 
 def main() -> int:

@@ -2,18 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cache
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
+from demo.text import lexicon
 from demo.text.cleaning import morph
 
 CASES = {"nom": "nomn", "gen": "gent", "dat": "datv", "acc": "accs", "ins": "ablt", "loc": "loct"}
 VOWELS = "аеёиоуыэюя"
 # Nouns whose second locative («в лесу») is the normal form after «в» and «на».
-SECOND_LOCATIVE = set(
-    "лес сад шкаф пол мост берег снег угол аэропорт край лёд рот лоб нос глаз бой год час пруд луг бок верх порт мозг ряд "
-    "Дон двор".split()
-) - {"двор", "мозг", "порт", "час"}
+SECOND_LOCATIVE = frozenset(lexicon.words("usage.txt")["second_locative"])
 # Nouns for which the dictionary offers several lexemes or a rare plural: the plural that is meant.
 PLURALS = {"ребёнок": "дети", "человек": "люди"}
 
@@ -62,20 +60,30 @@ def _noun_form(parse: Any, case: str, number: str, preposition: str) -> str:
         if second:
             return str(second.word)
     wanted = {case, number}
-    forms = [p for p in parse.lexeme if wanted <= p.tag.grammemes and not {"V-oy", "Infr", "Arch", "gen2", "loc2", "Litr"} & p.tag.grammemes]
+    forms = [
+        p
+        for p in parse.lexeme
+        if wanted <= p.tag.grammemes and not {"V-oy", "Infr", "Arch", "gen2", "loc2", "Litr"} & p.tag.grammemes
+    ]
     if "Patr" in parse.tag:  # the dictionary keeps both genders of a patronymic in one lexeme
         forms = [p for p in forms if parse.tag.gender in p.tag.grammemes]
     if not forms:
         raise NoForm(f"{word} {case} {number}")
     # Of variants («воскресенье», «воскресение») the one that is spelt most like the given word.
-    return str(max(forms, key=lambda p: len(commonprefix((p.word, word)))).word)
+    return str(max(forms, key=lambda p: _common_start(p.word, word)).word)
+
+
+def _common_start(one: str, other: str) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 @cache
 def _noun_parse(word: str, name: bool = False) -> Any:
     parses = [p for p in morph().parse(word) if p.tag.POS == "NOUN" and "nomn" in p.tag and p.word == word.lower()]
     proper = {"Name", "Surn", "Geox", "Patr", "Orgn", "Abbr", "Init"}
-    parses.sort(key=lambda p: (bool(proper & p.tag.grammemes) != name, "sing" not in p.tag and "Pltm" not in p.tag, -p.score))
+    parses.sort(
+        key=lambda p: (bool(proper & p.tag.grammemes) != name, "sing" not in p.tag and "Pltm" not in p.tag, -p.score)
+    )
     if not parses:
         raise NoForm(f"{word} is not a noun in the nominative")
     return parses[0]
@@ -90,7 +98,9 @@ def noun(text: str, gender: str = "") -> Noun:
     head = None
     for word in words:
         if head is None or (name and word[0].isupper()):
-            adjectival = [p for p in morph().parse(word) if p.tag.POS == "ADJF" and "nomn" in p.tag and p.word == word.lower()]
+            adjectival = [
+                p for p in morph().parse(word) if p.tag.POS == "ADJF" and "nomn" in p.tag and p.word == word.lower()
+            ]
             if head is None and adjectival and len(words) > 1:
                 parses.append(adjectival[0])
                 continue
@@ -125,10 +135,18 @@ def _adjective_parse(word: str) -> Any:
 @cache
 def _adjective_form(word: str, grammemes: frozenset[str]) -> str:
     parse = _adjective_parse(word)
-    for form in parse.lexeme:
-        if form.tag.POS == parse.tag.POS and grammemes <= form.tag.grammemes and not {"V-oy", "Supr", "V-ey"} & form.tag.grammemes:
-            return str(form.word)
-    raise NoForm(f"{word} {set(grammemes)}")
+    forms = [
+        form.word
+        for form in parse.lexeme
+        if form.tag.POS == parse.tag.POS
+        and grammemes <= form.tag.grammemes
+        and ("Supr" in form.tag) == ("Supr" in parse.tag)
+        and not {"V-oy", "V-ey"} & form.tag.grammemes
+    ]
+    if not forms:
+        raise NoForm(f"{word} {set(grammemes)}")
+    # The superlatives «лучший» and «наилучший» share a lexeme.
+    return str(max(forms, key=lambda form: _common_start(form, word)))
 
 
 def adjective(text: str, head: Noun, case: str, plural: bool = False) -> str:
@@ -173,18 +191,26 @@ class Agreement:
     gender: str
 
 
-FUTURE_BE = {(1, False): "буду", (2, False): "будешь", (3, False): "будет", (1, True): "будем", (2, True): "будете", (3, True): "будут"}
+NO_FIRST_PERSON = frozenset(lexicon.words("usage.txt")["no_first_person"])
+FUTURE_BE = {
+    (1, False): "буду",
+    (2, False): "будешь",
+    (3, False): "будет",
+    (1, True): "будем",
+    (2, True): "будете",
+    (3, True): "будут",
+}
 
 
 def verb(infinitive: str, form: str, subject: Agreement | None = None) -> str:
-    """``form`` is ``inf``, ``imp`` (to one), ``imps`` (polite or to many), ``past``, ``pres`` or ``fut``; raises NoForm."""
-    if form == "inf":
-        return infinitive
+    """``form`` is ``imp`` (to one), ``imps`` (polite or to many), ``past``, ``pres`` or ``fut``; may raise NoForm."""
     if form in {"imp", "imps"}:
         return _verb_form(infinitive, frozenset({"impr", "plur" if form == "imps" else "sing", "excl"}))
     assert subject is not None
     if form == "past":
         return _verb_form(infinitive, frozenset({"past", "plur" if subject.plural else subject.gender}))
+    if infinitive in NO_FIRST_PERSON and subject.person == 1 and not subject.plural:
+        raise NoForm(f"{infinitive} is not used in the first person singular")
     person = {f"{subject.person}per", "plur" if subject.plural else "sing"}
     if form == "fut":
         if infinitive == "быть":
@@ -199,16 +225,11 @@ def verb(infinitive: str, form: str, subject: Agreement | None = None) -> str:
 
 def participle(infinitive: str, subject: Agreement) -> str:
     """Short passive participle: «отменён», «отменена», «отменено», «отменены»."""
-    form = _verb_form(infinitive, frozenset({"PRTS", "past", "pssv", "plur" if subject.plural else subject.gender}))
-    return form
+    return _verb_form(infinitive, frozenset({"PRTS", "past", "pssv", "plur" if subject.plural else subject.gender}))
 
 
 # Places that take «на» and «с» where others take «в» and «из».
-ON_PLACES = frozenset(
-    "улица площадь гора берег пляж остров поле луг дорога вокзал почта завод фабрика рынок стадион дача выставка остановка "
-    "стоянка проспект бульвар набережная перекрёсток мост тропинка балкон чердак кухня веранда окраина побережье поляна "
-    "холм склад болото станция перрон платформа ярмарка родина аллея юг север концерт урок лекция кафедра".split()
-)
+ON_PLACES = frozenset(lexicon.words("usage.txt")["on_places"])
 
 
 def place_preposition(preposition: str, place: str) -> str:
@@ -223,7 +244,9 @@ def with_preposition(preposition: str, phrase: str) -> str:
     consonant = second != "" and second not in VOWELS and second not in "ьъ"
     if preposition == "в" and ((first in "вф" and consonant) or low.startswith(("мне", "двор", "льв"))):
         preposition = "во"
-    elif preposition == "с" and ((first in "сзшж" and consonant) or low.startswith(("мной", "льв", "щ", "вт", "всем", "всей"))):
+    elif preposition == "с" and (
+        (first in "сзшж" and consonant) or low.startswith(("мной", "льв", "щ", "вт", "всем", "всей"))
+    ):
         preposition = "со"
     elif preposition == "к" and low.startswith(("мне", "льв", "вт", "вс")):
         preposition = "ко"

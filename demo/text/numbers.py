@@ -1,6 +1,7 @@
 """Numbers in words, agreeing with what they count."""
 
 import random
+import re
 from functools import cache
 
 from num2words import num2words
@@ -26,7 +27,12 @@ QUANTITIES = {
     "countable": (2, 25, 1, "countable"),
     "plural": (5, 99, 1, "plural"),
 }
-_GENDERED = {"один": {"masc": "один", "femn": "одна", "neut": "одно"}, "два": {"masc": "два", "femn": "две", "neut": "два"}}
+# Kinds that the templates use as the object of «стоит», «составляет», «идти» and the like.
+ACCUSATIVE = frozenset({"rub", "km", "cm", "hours", "minutes", "percent", "people", "money"})
+_GENDERED = {
+    "один": {"masc": "один", "femn": "одна", "neut": "одно"},
+    "два": {"masc": "два", "femn": "две", "neut": "два"},
+}
 _COUNT_GENITIVE = {"человек": "человек", "год": "лет", "ребёнок": "детей"}
 
 
@@ -41,19 +47,22 @@ def cardinal(number: int, gender: str = "masc") -> str:
 
 
 @cache
-def counted(number: int, text: str) -> str:
-    """``number`` with its noun: «два часа», «пять лет», «двадцать одна минута»."""
+def counted(number: int, text: str, case: str = "nom") -> str:
+    """``number`` with its inanimate noun in ``nom`` or ``acc``: «два часа», «двадцать одна (одну) минута (минуту)»."""
     entry = noun(text)
     if entry.plural_only:
         raise NoForm(f"{text} is counted with collective numerals only")
     last, teens = number % 10, 11 <= number % 100 <= 14
     if last == 1 and not teens:
-        form = entry.form("nom")
+        form = entry.form(case)
     elif 2 <= last <= 4 and not teens:
         form = entry.form("gen")
     else:
         form = _COUNT_GENITIVE.get(text) or entry.form("gen", plural=True)
-    return f"{cardinal(number, entry.gender)} {form}"
+    words = cardinal(number, entry.gender)
+    if case == "acc":
+        words = re.sub(r"\bодна\b", "одну", re.sub(r"\bтысяча\b", "тысячу", words))
+    return f"{words} {form}"
 
 
 def quantity(kind: str, draw: random.Random) -> str:
@@ -65,11 +74,22 @@ def quantity(kind: str, draw: random.Random) -> str:
     if kind == "plural":
         return f"{cardinal(number - number % 10 + 5)} {draw.choice(_PEOPLE)}"
     words = lexicon.words("nouns.txt").get(what)
-    text = counted(number, draw.choice(words) if words else what)
+    text = counted(number, draw.choice(words) if words else what, "acc" if kind in ACCUSATIVE else "nom")
     return f"{text} {'рублей' if kind == 'money' else 'человек'}" if kind in {"money", "people"} else text
 
 
-_PEOPLE = ("учеников", "студентов", "жителей", "врачей", "туристов", "зрителей", "учёных", "спортсменов", "гостей", "человек")
+_PEOPLE = (
+    "учеников",
+    "студентов",
+    "жителей",
+    "врачей",
+    "туристов",
+    "зрителей",
+    "учёных",
+    "спортсменов",
+    "гостей",
+    "человек",
+)
 
 
 @cache
@@ -107,7 +127,11 @@ def date(draw: random.Random) -> str:
 def hour(draw: random.Random) -> str:
     """«семь часов вечера»."""
     number = draw.randint(1, 12)
-    part = "ночи" if number < 4 and draw.random() < 0.3 else draw.choice(("дня",) if number in {12, 1, 2, 3} else ("утра", "вечера"))
+    part = (
+        "ночи"
+        if number < 4 and draw.random() < 0.3
+        else draw.choice(("дня",) if number in {12, 1, 2, 3} else ("утра", "вечера"))
+    )
     if number in {4, 12}:
         part = "дня"
     text = "час" if number == 1 else counted(number, "час")
