@@ -232,7 +232,8 @@ class NativeArithmetic(Arithmetic):
         count = len(out) // WIDTH[dtype]
         if isinstance(operator, Linear) and 0 < len(operator.terms) <= MAX_VECTORS:
             terms = operator.terms
-            codes, pointers = _codes([dtypes[index] for index, _ in terms]), _pointers([raws[index] for index, _ in terms])
+            codes = _codes([dtypes[index] for index, _ in terms])
+            pointers = _pointers([raws[index] for index, _ in terms])
             values = _floats([value for _, value in terms])
             self._library.wm_linear(len(terms), codes, pointers, values, count, CODES[dtype], out.ctypes.data)
             return True

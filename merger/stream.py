@@ -106,22 +106,27 @@ class StreamedTensor:
         self.entries = [files.entry(key, place.name) for key in files.keys]
         self.dtypes = [entry.dtype for entry in self.entries]
         self._files, self._buffers, self._between = files, buffers, checkpoint
-        self._resident = all(entry.nbytes <= buffers.limit for entry in self.entries)
-        self._loaded = [False] * len(self.entries)
+        self._fits = all(entry.nbytes <= buffers.limit for entry in self.entries)
+        self._kept = False
+        self._loaded = [0] * len(self.entries)  # bytes of each source that lie in its buffer, once it is kept
+
+    def keep(self) -> None:
+        """From now on hold what is read, if it fits: the tensor will be passed over more than once."""
+        self._kept = self._fits
 
     def raw(self, index: int, start: int, count: int) -> np.ndarray:
         """uint8 bytes of `count` elements from element `start` on; valid until the next stretch is asked for."""
         entry, width = self.entries[index], WIDTH[self.dtypes[index]]
-        key = f"source {index}"
-        if not self._resident:
-            buffer = self._buffers.get(key, count * width)
-            self._files.read(entry, start * width, buffer)
+        key, begin, end = f"source {index}", start * width, (start + count) * width
+        if not self._kept:
+            buffer = self._buffers.get(key, end - begin)
+            self._files.read(entry, begin, buffer)
             return buffer
         buffer = self._buffers.get(key, entry.nbytes)
-        if not self._loaded[index]:
-            self._files.read(entry, 0, buffer)
-            self._loaded[index] = True
-        return buffer[start * width : (start + count) * width]
+        if self._loaded[index] < end:
+            self._files.read(entry, self._loaded[index], buffer[self._loaded[index] : end])
+            self._loaded[index] = end
+        return buffer[begin:end]
 
     def scratch(self, key: str, nbytes: int) -> np.ndarray:
         """uint8[nbytes] for a measurement's own use; what it held before is lost."""
@@ -162,17 +167,21 @@ class StreamView(TensorView):
         return Chunk(sources, base, start)
 
     def chunks(self) -> Iterator[Chunk]:
+        self.tensor.keep()
         for start, count in self.tensor.stretches():
             yield self.chunk(start, count)
 
     def row_chunks(self) -> Iterator[Chunk]:
+        self.tensor.keep()
         for start, count in self.tensor.stretches(self.place.size // self.place.rows):
             yield self.chunk(start, count)
 
     def gram(self) -> np.ndarray:
+        self.tensor.keep()
         found = self.arithmetic.gram(self)
         return super().gram() if found is None else found
 
     def top(self, magnitude: Magnitude, k: int) -> Cut:
+        self.tensor.keep()
         found = self.arithmetic.top(self, magnitude, k) if 0 < k < self.place.size else None
         return super().top(magnitude, k) if found is None else found

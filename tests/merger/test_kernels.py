@@ -73,6 +73,9 @@ class Memory(StreamedTensor):
         self.step, self.dtypes, self._raws = step, dtypes, raws
         self._buffers, self._between = Buffers(1 << 30), lambda: None
 
+    def keep(self) -> None:
+        """Everything is kept already."""
+
     def raw(self, index: int, start: int, count: int) -> np.ndarray:
         width = WIDTH[self.dtypes[index]]
         return self._raws[index][start * width : (start + count) * width]
