@@ -18,7 +18,7 @@ from ui.errors import bilingual
 from ui.models import LoadedPair, Models, Pairs
 from ui.sessions import Session, Sessions
 from ui.settings import Settings
-from ui.worker import Job, Worker
+from ui.worker import FINISHED, Job, Worker
 
 log = logging.getLogger(__name__)
 
@@ -251,6 +251,8 @@ class Workshop:
         follow = session.notes.get("follow", {}).get(job.id)
         if follow is not None:
             follow(job)
+            if job.state in FINISHED:
+                del session.notes["follow"][job.id]
 
     def follow(self, session: Session, job: Job, publish: Callable[[Job], None]) -> None:
         """Calls `publish(job)` at every change of a job that a view watches."""

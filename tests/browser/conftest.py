@@ -105,9 +105,10 @@ class Visitor:
         return self.page.locator(f'[data-text="{side}"]').inner_text()
 
     def settled(self) -> None:
-        """Waits until three fresh transcripts are shown and nothing runs."""
+        """Waits until three fresh transcripts are shown and nothing is asked or runs."""
+        self.page.wait_for_timeout(150)  # longer than the mixer waits for the end of a drag
         self.page.wait_for_function(
-            "() => { const {result, recipe, clip, job} = WM.slices;"
+            "() => { if (WM.pending) return false; const {result, recipe, clip, job} = WM.slices;"
             " return result && ['a', 'merged', 'b'].every(s => result[s]) && result.digest === recipe.key"
             " && result.clip === clip.id && !['queued', 'running'].includes(job?.state); }",
             timeout=SECONDS,

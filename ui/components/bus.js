@@ -8,7 +8,7 @@ window.WM = (() => {
   const slices = {};        // slice → latest value
   const versions = {};      // slice → version that the server gave it
   let server = null, upload = null, boot = null, lang = "ru", ready = [];
-  let lost = false;
+  let lost = false, pending = 0;
 
   // ---- texts -------------------------------------------------------------------------------------------------------
   const query = new URLSearchParams(location.search);
@@ -123,7 +123,8 @@ window.WM = (() => {
     }
   };
   const call = async (action, payload = {}, { quiet = false } = {}) => {
-    const answer = await server.act({ owner, action, payload });
+    pending += 1;
+    const answer = await server.act({ owner, action, payload }).finally(() => { pending -= 1; });
     if (!answer) { const error = { code: "OFFLINE", sentence: t("error.lost"), remedy: t("error.lost.remedy") }; if (!quiet) toast(error); throw Object.assign(new Error(error.code), { coded: error }); }
     if (answer.slices) accept(answer.slices);
     if (answer.error) { if (!quiet) toast(answer.error); throw Object.assign(new Error(answer.error.code), { coded: answer.error }); }
@@ -141,6 +142,12 @@ window.WM = (() => {
       document.body.classList.add("wm-lost");
       await new Promise((resolve) => setTimeout(resolve, 1500));
     }
+  };
+
+  const download = (name, text, type) => {
+    const link = el("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   };
 
   // ---- telling people ----------------------------------------------------------------------------------------------
@@ -206,7 +213,7 @@ window.WM = (() => {
     document.dispatchEvent(new CustomEvent("wm-tab", { detail: tab }));
   };
 
-  return { t, pick, number, short, percent, seconds, plural, el, svg, fill, icon, mark, button, on, call, attempt, announce, toast, key, typing, island, start, show,
+  return { t, pick, download, number, short, percent, seconds, plural, el, svg, fill, icon, mark, button, on, call, attempt, announce, toast, key, typing, island, start, show,
     storage, query, owner, slices, keys,
-    get lang() { return lang; }, get boot() { return boot; }, upload: (file) => upload(file) };
+    get lang() { return lang; }, get pending() { return pending; }, get boot() { return boot; }, upload: (file) => upload(file) };
 })();

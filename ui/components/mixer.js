@@ -3,7 +3,7 @@ WM.island("mixer", (root) => {
   "use strict";
   const { t, el, icon, mark, button, fill, pick } = WM;
   const methods = WM.boot.methods, presets = WM.boot.presets;
-  let recipe = null, dragging = false, sending = 0, timer = null, open = false, more = false;
+  let recipe = null, dragging = false, sending = 0, timer = null, open = false, more = false, told = false;
   const byName = (name) => methods.find((method) => method.name === name);
   const clone = (value) => JSON.parse(JSON.stringify(value));
   const name = (role) => pick(WM.slices.models?.roles?.[role]?.name) || { a: "A", b: "B", base: t("model.base") }[role];
@@ -179,6 +179,11 @@ WM.island("mixer", (root) => {
   // ---- all of it -----------------------------------------------------------------------------------------------------------
   const panel = el("section.wm-mixer", { "aria-label": t("mixer"), data: { open: "false" } });
   const handle = el("button.wm-sheet-handle", { type: "button", "aria-expanded": "false", onclick: () => { open = !open; panel.dataset.open = open; handle.setAttribute("aria-expanded", open); fill(handle, icon(open ? "down" : "sliders"), t(open ? "mixer.close" : "mixer")); } }, icon("sliders"), t("mixer"));
+  // The first sentence says what it does; the rest opens.
+  const about = (method) => {
+    const [first, ...rest] = pick(method.summary).split(/(?<=[.!?])\s+/);
+    return el("details.wm-about", { open: told }, el("summary", { onclick: () => { told = !told; } }, first), rest.length > 0 && el("p", {}, rest.join(" ")));
+  };
   const draw = () => {
     if (!recipe) return;
     const method = byName(recipe.method);
@@ -193,17 +198,17 @@ WM.island("mixer", (root) => {
       const next = guide[(guide.findIndex((one) => one.name === recipe.method) + step + guide.length) % guide.length];
       setMethod(next.name); root.querySelector(`[data-focus="method-${next.name}"]`)?.focus(); event.preventDefault();
     });
-    const preset = el("select", { "aria-label": t("presets"), "data-focus": "presets", onchange: (event) => { const chosen = presets.find((one) => one.name === event.target.value); if (chosen) act("mixer.preset", { name: chosen.name }); } },
+    const preset = el("select", { "aria-label": t("presets"), "data-focus": "presets", onchange: (event) => { if (event.target.value) act("mixer.preset", { name: event.target.value }); } },
       el("option", { value: "" }, t("presets.choose")),
       presets.map((one) => el("option", { value: one.name, selected: state?.preset === one.name }, pick(one.title))));
-    const told = presets.find((one) => one.name === state?.preset);
+    const chosen = presets.find((one) => one.name === state?.preset);
     fill(panel,
       modelRows(),
-      el("div.wm-control", {}, preset, told && el("p.wm-quiet", {}, pick(told.why))),
+      el("div.wm-control", {}, preset, chosen && el("p.wm-quiet", {}, pick(chosen.why))),
       el("div.wm-stack", { style: { gap: "7px" } }, group,
         others.length > 0 && el("select", { "aria-label": t("method.more"), "data-focus": "more-methods", onchange: (event) => { if (event.target.value) setMethod(event.target.value); } },
           el("option", { value: "" }, t("method.more")), others.map((one) => el("option", { value: one.name, selected: one.name === recipe.method }, pick(one.title) + (one.needs_base ? " · " + t("method.base") : "")))),
-        el("p.wm-quiet", {}, el("b", {}, pick(method.title)), ". ", pick(method.summary))),
+        about(method)),
       method.parameters.map(control),
       fine(method),
       el("div.wm-stack", { style: { gap: "8px" } },

@@ -1,0 +1,165 @@
+"""Blind voting. Who is who stays on the server until the vote; enough has to be heard first, by button or by key."""
+
+import itertools
+import random
+import secrets
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from evaluation.store import Vote
+from merger.bilingual import Text
+from ui.comparison import Mixture
+from ui.errors import ClipNotChosen, NotFound, bad_recipe, bilingual
+from ui.ranking import MIN_VOTES, standings
+from ui.sessions import Session
+from ui.views import action
+from ui.worker import Job
+from ui.workshop import Workshop
+
+SHARE_HEARD = 0.6  # of the clip, before a vote counts
+MOST_HEARD = 8.0  # seconds that are enough of any clip
+EVERYBODY = "everybody"  # the owner under which votes are kept without the voter's name
+CHOICES = ("same", "bad")
+
+
+@dataclass
+class Round:
+    """One blind comparison: texts in a random order that `seed` repeats; `names[i]` is who wrote text i."""
+
+    id: str
+    seed: int
+    clip: str
+    seconds: float
+    names: list[str]
+    labels: list[dict[str, str]]
+    texts: list[str]
+    began: float = field(default_factory=time.monotonic)
+    vote: str | None = None
+
+    @property
+    def due(self) -> float:
+        """Seconds that have to be heard."""
+        return min(MOST_HEARD, SHARE_HEARD * self.seconds)
+
+
+@action("blind.new")
+def new_round(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
+    """A random clip of the person's, heard by A, the current merge and B."""
+    clips = [clip.id for clip in workshop.clips.samples] + list(session.shelf)
+    if not clips:
+        raise ClipNotChosen()
+    last = session.notes.get("blind")
+    seed = secrets.randbits(32)
+    chance = random.Random(seed)
+    clip_id = chance.choice([one for one in clips if last is None or one != last.clip] or clips)
+    recipe, models = session.recipe, dict(session.models)
+    sources = workshop.sources(models, recipe)
+    names = workshop.models.names(models)
+
+    def work(job: Job) -> Generator[None, None, None]:
+        clip = workshop.clips.sound(session.owner, clip_id)
+        yield from workshop.loaded(job, sources)
+        found = []
+        for number, side in enumerate(("a", "merged", "b")):
+            job.report("blind", number, 3)
+            pair = workshop.pairs.get(sources)
+            heard = workshop.listener.hear(side, pair, Mixture(recipe, pair.fingerprints), clip, job.cancelled)
+            name = names[side].en if side in names else f"merge {recipe.digest[:10]}"
+            label = names[side] if side in names else workshop.sentence(recipe, models)
+            found.append((name, bilingual(label), heard.transcript.text))
+            yield
+        chance.shuffle(found)
+        told = Round(
+            secrets.token_hex(8), seed, clip_id, clip.seconds, [one[0] for one in found], [one[1] for one in found],
+            [one[2] for one in found],
+        )  # fmt: skip
+        session.notes["blind"] = told
+        session.clip = clip_id
+        workshop.publish_clip(session)
+        publish(workshop, session)
+
+    session.publish(blind=None)
+    job = workshop.worker.submit(session.owner, "blind", work, supersede=True)
+    session.job = job.id
+
+
+def publish(workshop: Workshop, session: Session) -> None:
+    """What the page may know: labels only after the vote."""
+    told: Round = session.notes["blind"]
+    session.publish(
+        blind={
+            "id": told.id,
+            "clip": told.clip,
+            "texts": told.texts,
+            "due": told.due,
+            "vote": told.vote,
+            "labels": told.labels if told.vote else None,
+        }
+    )
+
+
+@action("blind.vote")
+def vote(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
+    """`choice`: "0", "1", "2" for the best text, "same", or "bad" when none is any good."""
+    told: Round | None = session.notes.get("blind")
+    choice = str(payload.get("choice"))
+    if told is None or told.id != payload.get("id") or told.vote is not None:
+        raise NotFound(what=Text("раунд", "round"))
+    if choice not in {*CHOICES, *(str(number) for number in range(len(told.texts)))}:
+        raise bad_recipe(Text("Такого голоса нет.", "There is no such vote."), Text("Обновите страницу.", "Reload."))
+    heard, passed = float(payload.get("heard") or 0), time.monotonic() - told.began
+    # A page can claim to have heard; it cannot make time pass (a speed of 2 is the fastest that it plays).
+    if heard + 0.05 < told.due or passed < told.due / 2:
+        raise bad_recipe(
+            Text("Сначала послушайте запись.", "Listen to the recording first."),
+            Text(f"Нужно прослушать {told.due:.1f} с.".replace(".", ",", 1), f"{told.due:.1f} s have to be heard."),
+        )
+    told.vote = choice
+    for left, right in itertools.combinations(range(len(told.names)), 2):
+        decided = _decided(choice, left, right)
+        if decided is None:
+            continue
+        for owner in (session.owner, EVERYBODY):
+            kept = Vote(told.clip, told.names[left], told.names[right], decided, heard)  # type: ignore[arg-type]
+            workshop.store.add_vote(owner, kept)
+    publish(workshop, session)
+
+
+def _decided(choice: str, left: int, right: int) -> str | None:
+    """What a vote for one of three says about a pair; None where it says nothing."""
+    if choice in CHOICES:
+        return {"same": "tie", "bad": "both_bad"}[choice]
+    return {left: "left", right: "right"}.get(int(choice))
+
+
+@action("blind.results")
+def results(workshop: Workshop, session: Session, payload: dict[str, Any]) -> dict[str, Any]:
+    """Standings by this person's votes and by everybody's."""
+    return {
+        "needed": MIN_VOTES,
+        "own": _standings(workshop, session.owner),
+        "all": _standings(workshop, EVERYBODY),
+    }
+
+
+def _standings(workshop: Workshop, owner: str) -> dict[str, Any]:
+    votes = workshop.store.votes(owner)
+    return {"votes": len(votes), "rows": [vars(one) for one in standings(votes)]}
+
+
+@action("blind.export")
+def export_votes(workshop: Workshop, session: Session, payload: dict[str, Any]) -> str:
+    """This person's votes as CSV; cells that a spreadsheet would take for a formula are made harmless."""
+    lines = ["clip,left,right,choice,seconds"]
+    for one in workshop.store.votes(session.owner):
+        cells = (one.clip, one.left_name, one.right_name, one.choice, f"{one.seconds or 0:.2f}")
+        lines.append(",".join(csv_cell(cell) for cell in cells))
+    return "\r\n".join(lines) + "\r\n"
+
+
+def csv_cell(text: str) -> str:
+    """RFC 4180, with `'` before = + - @ and control signs."""
+    safe = "'" + text if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+    return '"' + safe.replace('"', '""') + '"' if any(sign in safe for sign in ',"\r\n') else safe
