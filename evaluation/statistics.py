@@ -19,6 +19,7 @@ SEED = 20_261
 LEVEL, ALPHA = 0.95, 0.05
 MIN_WORDS = 1_000  # a category with fewer reference words or blocks is marked insufficient
 MIN_BLOCKS = 10
+FEWEST_BLOCKS = 5  # with fewer, resampling says nothing and no interval is given
 _CHUNK = 8_000_000  # draws x blocks held at a time
 
 Array = npt.NDArray[np.float64]
@@ -27,7 +28,7 @@ Outcome = Literal["better", "worse", "indistinguishable", "insufficient"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % interval; the ends are None where there are fewer than two blocks."""
+    """A value with its 95 % interval; the ends are None where there are fewer than `FEWEST_BLOCKS`."""
 
     value: float
     low: float | None
@@ -88,7 +89,7 @@ def _symmetric_t(
 ) -> tuple[Interval, float | None]:
     """(interval, two-sided p against 0); ends and p are None where they are not defined."""
     blocks = len(parts[0][0])
-    if blocks < 2:
+    if blocks < FEWEST_BLOCKS:
         ratios = [float(numerator.sum() / denominator.sum()) for numerator, denominator in parts]
         return Interval(ratios[-1] - (ratios[0] if len(ratios) > 1 else 0.0), None, None), None
     value, error = (float(part[0]) for part in _statistic(parts, np.ones((1, blocks))))
@@ -98,7 +99,7 @@ def _symmetric_t(
     quantile = float(np.quantile(t[np.isfinite(t)], LEVEL, method="higher"))
     p = float((1 + np.sum(t >= abs(value) / error)) / (draws + 1))
     if logarithm:
-        factor = float(np.exp(quantile * error / value))
+        factor = float(np.exp(min(700.0, quantile * error / value)))  # exp(700) is near the largest double
         return Interval(value, value / factor, value * factor), p
     return Interval(value, value - quantile * error, value + quantile * error), p
 

@@ -12,6 +12,8 @@ from typing import Literal
 from evaluation.metrics.registry import Counts, Figure, Line, metric
 from merger.bilingual import Text
 
+# The dictionary also has «и», «а», «при» as nouns (letters and the like); such words bear no case in a sentence.
+FUNCTION_WORDS = frozenset({"CONJ", "PREP", "PRCL", "INTJ"})
 NOMINAL = frozenset({"NOUN", "ADJF", "PRTF", "NPRO", "NUMR"})
 # OpenCorpora's second forms are cases of their own only for a few nouns; here they are the case that they serve.
 MAIN_CASE = {"gen1": "gent", "gen2": "gent", "acc2": "accs", "loc1": "loct", "loc2": "loct", "voct": "nomn"}
@@ -33,6 +35,8 @@ def nominal_forms(word: str) -> dict[tuple[str, str], frozenset[Form]]:
     from evaluation.morphology import parses
 
     found: dict[tuple[str, str], set[Form]] = {}
+    if parses(word)[0].tag.POS in FUNCTION_WORDS:
+        return {}
     for parse in parses(word):
         tag = parse.tag
         if tag.POS in NOMINAL and tag.case:

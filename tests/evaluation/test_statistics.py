@@ -45,7 +45,8 @@ def test_edges() -> None:
     assert ratio_interval(np.zeros(3), np.zeros(3)) is None
     assert ratio_interval(np.array([1.0]), np.array([4.0])) == Interval(0.25, None, None)
     assert ratio_interval(np.zeros(3), np.full(3, 100.0)) == Interval(0.0, 0.0, 0.01)
-    assert ratio_interval(np.full(3, 5.0), np.full(3, 100.0)) == Interval(0.05, 0.05, 0.05)
+    assert ratio_interval(np.full(5, 5.0), np.full(5, 100.0)) == Interval(0.05, 0.05, 0.05)
+    assert ratio_interval(np.array([1.0, 2.0, 3.0, 2.0]), np.full(4, 100.0)) == Interval(0.02, None, None)
     sparse = ratio_interval(np.array([1.0] + [0.0] * 11), np.full(12, 50.0))  # some draws hold no error at all
     assert sparse is not None and sparse.low == 0.0 and 1 / 600 < sparse.high < 0.02  # type: ignore[operator]
 

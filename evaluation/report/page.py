@@ -1,0 +1,334 @@
+"""The HTML report: one file, no scripts, nothing from outside; reads on paper and on a phone.
+
+Everything that a user typed or a model wrote is escaped. Every number carries its cell's key and full-precision value
+in `data-` attributes, by which a test compares the page with the JSON and the CSV.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from evaluation.metrics import Figure, metrics
+from evaluation.metrics.cases import CASES, CLASSES
+from evaluation.report import words as w
+from evaluation.report.diff import diff
+from evaluation.report.plot import forest
+from evaluation.results import OVERALL, Cell, Group, Results, comparisons
+from evaluation.statistics import DRAWS, MIN_BLOCKS, MIN_WORDS
+from merger.bilingual import Text
+
+EXAMPLES = 12
+AUDIO_SECONDS = 30.0  # longer examples are shown without sound, so that the file stays small
+STYLE = Path(__file__).with_name("style.css")
+
+
+def render(results: Results, lang: str, audio: Mapping[str, Path]) -> str:
+    """The page as text. `audio`: clip hash → file."""
+    return _Page(results, lang, audio).html()
+
+
+class _Page:
+    def __init__(self, results: Results, lang: str, audio: Mapping[str, Path]) -> None:
+        self.results, self.lang, self.audio = results, lang, audio
+        self.names = [system["name"] for system in results.systems]
+        self.cells = {cell.key: cell for cell in results.cells}
+        self.overall = next((g for g in results.groups if g.section == "overall"), None)
+
+    def html(self) -> str:
+        title = self.say(w.TITLE)
+        body = "".join(
+            (
+                f"<header><h1>{title}</h1>{self.summary()}</header>",
+                self.verdicts(), self.models(), self.categories(), self.seen(), self.ladder(), self.cases(),
+                self.stress(), self.speed(), self.examples(), self.provenance(),
+            )
+        )  # fmt: skip
+        return (
+            f'<!doctype html><html lang="{self.lang}"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{title}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
+            f"<body>{body}</body></html>\n"
+        )
+
+    # --- words and numbers -------------------------------------------------------------------------------------------
+
+    def say(self, text: Text, **facts: Any) -> str:
+        return text.format(**facts).get(self.lang) if facts else text.get(self.lang)
+
+    def number(self, value: float | None, unit: str = "percent", sign: bool = False) -> str:
+        if value is None:
+            return self.say(w.UNDEFINED)
+        scaled = value * 100 if unit in {"percent", "points"} else value
+        digits = 1 if abs(scaled) < 100 else 0
+        text = f"{scaled:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+        text = text if self.lang == "en" else text.replace(".", ",")
+        return {"percent": f"{text}\u00a0%", "times": f"{text}×", "points": text}[unit]
+
+    def brackets(self, cell: Cell, unit: str = "percent") -> str:
+        if cell.value is None or cell.low is None or cell.high is None:
+            return ""
+        plain = "points" if unit == "percent" else unit
+        separator = "; " if self.lang == "ru" else ", "
+        ends = [self.number(end, plain).rstrip("×") for end in (cell.low, cell.high)]
+        return f"[{separator.join(ends)}]"
+
+    def td(self, cell: Cell | None, unit: str = "percent", sign: bool = False) -> str:
+        if cell is None:
+            return "<td></td>"
+        ends = "".join(
+            f' data-{name}="{value!r}"' for name, value in (("low", cell.low), ("high", cell.high)) if value is not None
+        )
+        value = "" if cell.value is None else repr(cell.value)
+        return (
+            f'<td class="n" data-key="{escape(cell.key)}" data-value="{value}"{ends}>'
+            f'{self.number(cell.value, unit, sign)}<span class="i">{self.brackets(cell, unit)}</span></td>'
+        )
+
+    def table(self, head: Sequence[str], rows: Sequence[str]) -> str:
+        columns = "".join(f"<th>{column}</th>" for column in head)
+        return (
+            f'<div class="scroll"><table><thead><tr>{columns}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        )
+
+    def section(self, title: Text, *parts: str) -> str:
+        return f"<section><h2>{escape(self.say(title))}</h2>{''.join(parts)}</section>" if any(parts) else ""
+
+    def note(self, text: str) -> str:
+        return f'<p class="note">{escape(text)}</p>'
+
+    def group_name(self, group: str) -> str:
+        axis, _, value = group.partition("=")
+        if axis not in w.AXES:
+            return group
+        known = w.VALUES.get(value)
+        return f"{self.say(w.AXES[axis])}: {self.say(known) if known else value}"
+
+    # --- sections ----------------------------------------------------------------------------------------------------
+
+    def summary(self) -> str:
+        group, meta = self.overall, self.results.meta
+        if group is None:
+            return ""
+        facts = {
+            "clips": group.clips, "minutes": round(group.seconds / 60, 1), "words": group.words, "blocks": group.blocks,
+            "normalizer": meta["normalizer"], "level": meta["level"],
+        }  # fmt: skip
+        lines = [self.say(w.SUMMARY, **facts), self.say(w.INTERVALS, draws=DRAWS)]
+        if self.results.missing:
+            lacking = ", ".join(f"{name}: {count}" for name, count in self.results.missing.items())
+            lines.append(self.say(w.MISSING, lacking=lacking))
+        return "".join(self.note(line) for line in lines)
+
+    def verdicts(self) -> str:
+        pairs = comparisons(self.results.systems)
+        if not pairs or self.overall is None:
+            return self.section(w.VERDICTS, self.note(self.say(w.NO_VERDICT)))
+        items = [self.verdict(candidate, baseline) for candidate, baseline in pairs]
+        notes = [self.say(w.NOT_PROOF)] if self.overall.sufficient else [self.too_little(self.overall)]
+        return self.section(w.VERDICTS, f"<ul class='verdicts'>{''.join(items)}</ul>", *map(self.note, notes))
+
+    def too_little(self, group: Group) -> str:
+        facts = {"words": MIN_WORDS, "blocks": MIN_BLOCKS, "has_words": group.words, "has": group.blocks}
+        return self.say(w.TOO_LITTLE, **facts)
+
+    def verdict(self, candidate: str, baseline: str) -> str:
+        cell = self.cells.get(f"difference|{OVERALL}|{candidate} − {baseline}|wer")
+        if cell is None:
+            return ""
+        values = [self.cells[f"overall|{OVERALL}|{name}|wer"].value for name in (candidate, baseline)]
+        p = "" if cell.p is None else self.say(w.P_VALUE, p=round(cell.p, 4) if cell.p >= 1e-4 else "< 0,0001")
+        difference = f"{self.number(cell.value, 'points', sign=True)} {self.say(w.POINTS)} {self.brackets(cell)}"
+        sentence = self.say(
+            w.VERDICT, candidate=escape(candidate), baseline=escape(baseline), a=self.number(values[0]),
+            b=self.number(values[1]), difference=difference, p=p,
+        )  # fmt: skip
+        outcome = cell.outcome or "insufficient"
+        tag = f'<span class="tag">{self.say(w.OUTCOMES[outcome])}</span>'
+        return f'<li class="{outcome}">{tag} <span>{sentence}</span></li>'
+
+    def models(self) -> str:
+        if self.overall is None:
+            return ""
+        plot = forest([(name, self.cells[f"overall|{OVERALL}|{name}|wer"]) for name in self.names], self.number)
+        recipes = [
+            f"<li><b>{escape(system['name'])}</b>: {escape(system['sentence'][self.lang])}</li>"
+            for system in self.results.systems
+            if system["sentence"]
+        ]
+        return self.section(
+            w.MODELS, f"<ul>{''.join(recipes)}</ul>" if recipes else "", plot, self.figures(self.overall)
+        )
+
+    def figures(self, group: Group) -> str:
+        """Every figure of every metric for one group: systems across, figures down."""
+        rows = []
+        for metric in metrics().values():
+            rows.append(
+                f'<tr class="head"><th colspan="{1 + len(self.names)}">{escape(self.say(metric.title))}</th></tr>'
+            )
+            rows += [self.figure_row(group, figure) for figure in metric.figures]
+        return self.table(["", *map(escape, self.names)], rows)
+
+    def figure_row(self, group: Group, figure: Figure) -> str:
+        cells = [self.cells.get(f"{group.section}|{group.name}|{name}|{figure.key}") for name in self.names]
+        return f"<tr><th>{escape(self.say(figure.title))}</th>{''.join(self.td(c, figure.unit) for c in cells)}</tr>"
+
+    def wer_rows(self, groups: Sequence[Group]) -> str:
+        """WER by group with the verdicts of all comparisons, and everything else folded away beneath."""
+        pairs = [f"{candidate} − {baseline}" for candidate, baseline in comparisons(self.results.systems)]
+        rows, folded = [], []
+        for group in groups:
+            title = escape(self.group_name(group.name))
+            cells = "".join(self.td(self.cells.get(f"{group.section}|{group.name}|{name}|wer")) for name in self.names)
+            against = "".join(self.difference(group, pair) for pair in pairs) if group.section != "seen" else ""
+            amount = f'<td class="n">{group.words} / {group.blocks}</td>'
+            faint = "" if group.sufficient else ' class="thin"'
+            rows.append(f"<tr{faint}><th>{title}</th>{amount}{cells}{against}</tr>")
+            label = f"{title}: {escape(self.say(w.FIGURES).lower())}"
+            folded.append(f"<details><summary>{label}</summary>{self.figures(group)}</details>")
+        head = [self.say(w.CATEGORY), self.say(w.AMOUNT), *map(escape, self.names)]
+        head += [escape(pair) for pair in pairs] if groups and groups[0].section != "seen" else []
+        return self.table(head, rows) + "".join(folded)
+
+    def difference(self, group: Group, pair: str) -> str:
+        cell = self.cells.get(f"difference|{group.name}|{pair}|wer")
+        if cell is None or cell.outcome is None:
+            return "<td></td>"
+        label = f'<span class="tag {cell.outcome}">{self.say(w.OUTCOMES[cell.outcome])}</span></td>'
+        return self.td(cell, "points", sign=True).removesuffix("</td>") + label
+
+    def categories(self) -> str:
+        groups = [group for group in self.results.groups if group.section == "category"]
+        overall = [self.overall] if self.overall else []
+        if not groups and not overall:
+            return ""
+        thin = [group for group in groups if not group.sufficient]
+        return self.section(
+            w.CATEGORIES, self.wer_rows([*overall, *groups]), self.note(self.too_little(thin[0])) if thin else ""
+        )
+
+    def seen(self) -> str:
+        groups = [group for group in self.results.groups if group.section == "seen"]
+        return self.section(w.SEEN, self.note(self.say(w.SEEN_NOTE)), self.wer_rows(groups)) if groups else ""
+
+    def ladder(self) -> str:
+        rows = []
+        for level, title in w.LEVELS.items():
+            cells = [self.cells.get(f"ladder|{level}|{name}|wer") for name in self.names]
+            if any(cells):
+                rows.append(f"<tr><th>{escape(self.say(title))}</th>{''.join(map(self.td, cells))}</tr>")
+        return self.section(w.LADDER, self.table(["", *map(escape, self.names)], rows)) if rows else ""
+
+    def cases(self) -> str:
+        rows = [
+            f"<tr><th>{escape(self.say(title))}</th>"
+            + "".join(f'<td class="n">{system["counts"].get(name, 0):.0f}</td>' for system in self.results.systems)
+            + "</tr>"
+            for name, title in CLASSES.items()
+        ]
+        table = self.table(["", *map(escape, self.names)], rows)
+        return self.section(
+            w.CASES, self.note(self.say(w.CASES_NOTE)), table, *(self.confusion(s) for s in self.results.systems)
+        )
+
+    def confusion(self, system: Mapping[str, Any]) -> str:
+        counts = system["confusion"]
+        title = f"<h3>{escape(system['name'])}</h3>"
+        if not counts:
+            return title + self.note(self.say(w.NO_CONFUSION))
+        names = [self.say(w.CASE_NAMES[case]) for case in CASES]
+        rows = [
+            f"<tr><th>{name}</th>"
+            + "".join(f'<td class="n">{counts.get(f"{said}>{written}", 0) or "":.0f}</td>'
+                      if counts.get(f"{said}>{written}") else "<td></td>" for written in CASES)
+            + "</tr>"
+            for said, name in zip(CASES, names, strict=True)
+        ]  # fmt: skip
+        return title + self.table([self.say(w.SPOKEN_WRITTEN), *names], rows)
+
+    def stress(self) -> str:
+        return self.section(metrics()["stress_spelling"].title, self.note(self.say(w.STRESS_NOTE)))
+
+    def speed(self) -> str:
+        speeds = self.results.meta.get("speed") or {}
+        rows = []
+        for name in self.names:
+            runs = sorted(speeds.get(name, ()))
+            if runs:
+                middle = runs[len(runs) // 2]
+                spread = f"[{self.number(runs[0], 'times')} – {self.number(runs[-1], 'times')}]"
+                value = f'<td class="n">{self.number(middle, "times")}<span class="i">{spread}</span></td>'
+                rows.append(f"<tr><th>{escape(name)}</th>{value}</tr>")
+        if not rows:
+            return ""
+        passes = max(len(values) for values in speeds.values())
+        note = self.say(w.SPEED_NOTE, runs=passes, device=str(self.results.meta.get("device", "")))
+        return self.section(w.SPEED, self.note(note), self.table(["", "RTFx"], rows))
+
+    def examples(self) -> str:
+        def disagreement(line: Mapping[str, Any]) -> tuple[int, int]:
+            edits = [system["word_edits"] for system in line["systems"].values()]
+            return max(edits) - min(edits), len({system["text"] for system in line["systems"].values()})
+
+        chosen = sorted(self.results.lines, key=disagreement, reverse=True)[:EXAMPLES]
+        chosen = [line for line in chosen if disagreement(line)[1] > 1]
+        return self.section(w.EXAMPLES, *(self.example(line) for line in chosen)) if chosen else ""
+
+    def example(self, line: Mapping[str, Any]) -> str:
+        rows = [
+            f"<tr><th>{escape(name)}</th><td>{diff(line['reference'], system['text'])}</td>"
+            f'<td class="n">{system["word_edits"]}</td></tr>'
+            for name, system in line["systems"].items()
+        ]
+        reference = f"<tr><th>{self.say(w.REFERENCE)}</th><td>{escape(line['reference'])}</td><td></td></tr>"
+        facts = [
+            line["id"],
+            *(str(line[key]) for key in ("speaker", "style", "dialect", "noise", "tempo") if key in line),
+        ]
+        table = self.table(["", "", self.say(w.ERRORS)], [reference, *rows])
+        caption = f'<p class="note">{escape(" · ".join(facts))}</p>'
+        return f'<article class="example">{caption}{self.player(line)}{table}</article>'
+
+    def player(self, line: Mapping[str, Any]) -> str:
+        path = self.audio.get(line["clip"])
+        if path is None or line["seconds"] > AUDIO_SECONDS or not path.is_file():
+            return ""
+        return f'<audio controls preload="none" src="data:audio/mpeg;base64,{_mp3(path)}"></audio>'
+
+    def provenance(self) -> str:
+        facts = {key: value for key, value in self.results.meta.items() if key not in {"speed", "skipped", "warnings"}}
+        facts |= {f"{system['name']}": system["key"] for system in self.results.systems}
+        rows = [f"<tr><th>{escape(key)}</th><td>{escape(_flat(value))}</td></tr>" for key, value in facts.items()]
+        told = self.results.meta.get("warnings") or {}
+        warnings = [f"{name}: {text[self.lang]}" for name, texts in told.items() for text in texts]
+        skipped = [given[self.lang] for given in self.results.meta.get("skipped", [])]
+        extra = [self.note(line) for line in warnings]
+        if skipped:
+            items = "".join(f"<li>{escape(line)}</li>" for line in skipped)
+            extra.append(f"<h3>{escape(self.say(w.SKIPPED))}</h3><ul>{items}</ul>")
+        return self.section(w.PROVENANCE, f'<div class="facts">{self.table(["", ""], rows)}</div>', *extra)
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_flat(inner)}" for key, inner in value.items() if inner is not None)
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    return str(value)
+
+
+def _mp3(path: Path) -> str:
+    """The clip as 16 kHz mono MP3, which every browser plays, in base64."""
+    import soundfile
+
+    from evaluation.audio import SAMPLE_RATE, load_clip
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, load_clip(path).samples, SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III")
+    return base64.b64encode(buffer.getvalue()).decode()

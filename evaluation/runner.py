@@ -1,0 +1,296 @@
+"""Systems x clips → raw predictions, resumable.
+
+The work is cut into batches before it starts, from the whole list sorted by length, and a batch is written as one. So a
+resumed run, and a run on several devices, decode every clip beside the same neighbours as an unbroken local run, and
+write the same text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from evaluation.audio import AudioClip, load_clip
+from evaluation.manifest import Entry, Manifest
+from evaluation.predictions import FILE_NAME, Prediction, PredictionFile
+from evaluation.systems import Loader, System
+from merger.bilingual import Text
+from merger.errors import BadParameter, Cancelled, Fault
+
+BATCH = {"cpu": 8, "cuda": 32}
+SPEED_SECONDS = 120.0  # audio that is transcribed again to measure speed
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run; everything that can change a transcript is part of `decoding_hash`."""
+
+    language: str = "ru"
+    task: str = "transcribe"
+    max_new_tokens: int | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    batch: int | None = None
+    repeats: int = 3  # of the speed measurement; 0 leaves it out
+
+    def settled(self) -> RunOptions:
+        """With the batch and dtype that the device implies."""
+        from merger.live.loading import choose_device
+
+        device = choose_device(self.device)
+        dtype = self.dtype or ("float32" if device.type == "cpu" else None)
+        return replace(self, batch=self.batch or BATCH[device.type], dtype=dtype)
+
+    def decoding_hash(self) -> str:
+        """16 hex digits of the options that can change a transcript."""
+        parts = {key: value for key, value in asdict(self).items() if key not in {"device", "repeats"}}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One batch of one system."""
+
+    number: int
+    system: System
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """`remaining`: seconds at the rate so far, None until the first batch is done."""
+
+    system: str
+    done_clips: int
+    total_clips: int
+    done_seconds: float
+    total_seconds: float
+    remaining: float | None
+
+
+class Executor(Protocol):
+    """Runs batches in any order; yields each once, with its predictions."""
+
+    def run(self, work: Sequence[Work], options: RunOptions) -> Iterator[tuple[Work, list[Prediction]]]: ...
+    def speed(self) -> dict[str, list[float]]: ...
+    def warnings(self) -> dict[str, list[Text]]: ...
+
+
+def plan_work(manifest: Manifest, systems: Sequence[System], batch: int) -> list[Work]:
+    """Systems one after another (recipes of one pair together), longest clips first; a clip that the manifest lists
+    twice is transcribed once."""
+    entries = sorted({entry.sha256: entry for entry in manifest.entries}.values(), key=lambda e: (-e.duration, e.id))
+    order = sorted(systems, key=lambda s: (s.kind == "merge", [c.fingerprint() for c in s.sources.values()]))
+    cuts = range(0, len(entries), batch)
+    parts = [(system, tuple(entries[start : start + batch])) for system in order for start in cuts]
+    return [Work(number, system, part) for number, (system, part) in enumerate(parts)]
+
+
+def run(
+    manifest: Manifest,
+    systems: Sequence[System],
+    output: Path,
+    options: RunOptions,
+    *,
+    resume: bool = False,
+    executor: Executor | None = None,
+    on_progress: Callable[[RunProgress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> list[Prediction]:
+    """Transcribe what is not there yet; returns the predictions of all systems and clips of this run.
+
+    Raises BadParameter if `output` holds predictions and `resume` is off, Cancelled between batches.
+    """
+    options = options.settled()
+    output.mkdir(parents=True, exist_ok=True)
+    if (output / FILE_NAME).exists() and not resume:
+        raise _occupied(output)
+    file = PredictionFile(output / FILE_NAME)
+    decoding = options.decoding_hash()
+    assert options.batch is not None
+    work = plan_work(manifest, systems, options.batch)
+    todo = [w for w in work if any((w.system.key, decoding, e.sha256) not in file.known for e in w.entries)]
+    progress = _Progress(work, todo, on_progress)
+    executor = executor or LocalExecutor(cancelled)
+    for done, predictions in executor.run(todo, options):
+        file.append(predictions)
+        progress.advance(done)
+    _note_run(output, systems, options, executor)
+    wanted = {(w.system.key, decoding, e.sha256) for w in work for e in w.entries}
+    return [prediction for key, prediction in file.known.items() if key in wanted]
+
+
+def _occupied(output: Path) -> BadParameter:
+    return BadParameter(
+        faults=[
+            Fault(
+                Text(f"В «{output.name}» уже есть предсказания.", f"“{output.name}” already holds predictions."),
+                Text(
+                    "Добавьте --resume, чтобы продолжить, или укажите другую папку.",
+                    "Add --resume to go on, or name another folder.",
+                ),
+                "output",
+            )
+        ]
+    )
+
+
+def _note_run(output: Path, systems: Sequence[System], options: RunOptions, executor: Executor) -> None:
+    """What scoring needs to know of the run and cannot see in the predictions: `run.json`."""
+    path = output / "run.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    warnings = {name: [asdict(w) for w in given] for name, given in executor.warnings().items() if given}
+    note = {
+        "options": asdict(options),
+        "decoding": options.decoding_hash(),
+        "device": device_name(options),
+        "systems": [system.describe() for system in systems],
+        "speed": {**before.get("speed", {}), **executor.speed()},
+        "warnings": {**before.get("warnings", {}), **warnings},
+    }
+    path.write_text(json.dumps(note, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def device_name(options: RunOptions) -> str:
+    """The chip and the arithmetic, as the report names them."""
+    import torch
+
+    from merger.live.loading import choose_device
+
+    device = choose_device(options.device)
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {options.dtype or 'checkpoint dtype'}"
+    return f"CPU, {torch.get_num_threads()} threads, {options.dtype}"
+
+
+class _Progress:
+    def __init__(
+        self, work: Sequence[Work], todo: Sequence[Work], report: Callable[[RunProgress], None] | None
+    ) -> None:
+        self.report, self.started = report, time.monotonic()
+        self.total_clips = sum(len(w.entries) for w in work)
+        self.total_seconds = sum(e.duration for w in work for e in w.entries)
+        self.todo_seconds = sum(e.duration for w in todo for e in w.entries)
+        self.clips = self.total_clips - sum(len(w.entries) for w in todo)
+        self.fresh = 0.0
+        if report and work:
+            self._tell(work[0].system.name, None)
+
+    def advance(self, done: Work) -> None:
+        self.clips += len(done.entries)
+        self.fresh += sum(entry.duration for entry in done.entries)
+        left = self.todo_seconds - self.fresh
+        self._tell(done.system.name, (time.monotonic() - self.started) / self.fresh * left if self.fresh else None)
+
+    def _tell(self, system: str, remaining: float | None) -> None:
+        if self.report:
+            seconds = self.total_seconds - self.todo_seconds + self.fresh
+            self.report(RunProgress(system, self.clips, self.total_clips, seconds, self.total_seconds, remaining))
+
+
+class LocalExecutor:
+    """Batches one after another in this process, on one device."""
+
+    def __init__(self, cancelled: Callable[[], bool] | None = None) -> None:
+        self.cancelled = cancelled
+        self._speed: dict[str, list[float]] = {}
+        self._warnings: dict[str, list[Text]] = {}
+
+    def run(self, work: Sequence[Work], options: RunOptions) -> Iterator[tuple[Work, list[Prediction]]]:
+        loader = Loader(options.device, options.dtype)
+        try:
+            for system, batches in _by_system(work):
+                with loader.load(system) as (module, processor):
+                    worker = SystemWorker(system, module, processor, options)
+                    for batch, clips in _load_ahead(batches):
+                        if self.cancelled is not None and self.cancelled():
+                            raise Cancelled
+                        yield batch, worker.transcribe(batch, clips)
+                    self._speed[system.name] = worker.speed(batches)
+                self._warnings[system.name] = list(loader.warnings.get(system.name, ()))
+        finally:
+            loader.close()
+
+    def speed(self) -> dict[str, list[float]]:
+        return self._speed
+
+    def warnings(self) -> dict[str, list[Text]]:
+        return self._warnings
+
+
+def _by_system(work: Sequence[Work]) -> Iterator[tuple[System, list[Work]]]:
+    batches: list[Work] = []
+    for item in work:
+        if batches and batches[0].system.name != item.system.name:
+            yield batches[0].system, batches
+            batches = []
+        batches.append(item)
+    if batches:
+        yield batches[0].system, batches
+
+
+def load_clips(entries: Iterable[Entry]) -> list[AudioClip]:
+    """The audio of a batch."""
+    return [load_clip(entry.audio) for entry in entries]
+
+
+def _load_ahead(batches: Sequence[Work]) -> Iterator[tuple[Work, list[AudioClip]]]:
+    """Decode the next batch's audio while this one is transcribed."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(load_clips, batches[0].entries)
+        for batch, following in zip(batches, [*batches[1:], None], strict=True):
+            clips = coming.result()
+            if following is not None:
+                coming = pool.submit(load_clips, following.entries)
+            yield batch, clips
+
+
+class SystemWorker:
+    """One loaded system: transcribes batches, then measures its speed."""
+
+    def __init__(self, system: System, module: Any, processor: Any, options: RunOptions) -> None:
+        from evaluation.batch import BatchTranscriber
+        from evaluation.transcriber import TranscribeOptions
+
+        self.system, self.options = system, options
+        self.transcriber = BatchTranscriber(module, processor, options.batch)
+        self.transcribe_options = TranscribeOptions(
+            language=options.language, task=options.task, max_new_tokens=options.max_new_tokens
+        )
+
+    def transcribe(self, batch: Work, clips: Sequence[AudioClip]) -> list[Prediction]:
+        decoding = self.options.decoding_hash()
+        found = dict(self.transcriber.transcribe(clips, self.transcribe_options))
+        return [
+            Prediction(
+                system=self.system.name,
+                model=self.system.key,
+                decoding=decoding,
+                clip=entry.sha256,
+                id=entry.id,
+                text=found[i].text,
+                audio_seconds=found[i].audio_seconds,
+                seconds_wall=found[i].seconds_wall,
+                performed=found[i].performed,
+            )
+            for i, entry in enumerate(batch.entries)
+        ]
+
+    def speed(self, batches: Sequence[Work]) -> list[float]:
+        """RTFx of `repeats` passes over the same two minutes of audio, after everything is warm."""
+        clips: list[AudioClip] = []
+        for entry in (entry for batch in batches for entry in batch.entries):
+            if self.options.repeats and sum(clip.seconds for clip in clips) < SPEED_SECONDS:
+                clips += load_clips([entry])
+        rates = []
+        for _ in range(self.options.repeats if clips else 0):
+            started = time.perf_counter()
+            heard = sum(t.audio_seconds for _, t in self.transcriber.transcribe(clips, self.transcribe_options))
+            rates.append(heard / (time.perf_counter() - started))
+        return rates
