@@ -51,6 +51,10 @@ class Arithmetic:
         """A faster `TensorView.top`, or None."""
         return None
 
+    def histogram(self, view: StreamView, magnitude: Magnitude, upper: int | None) -> np.ndarray | None:
+        """A faster `TensorView.histogram`, or None."""
+        return None
+
     def apply(
         self,
         operator: Operator,

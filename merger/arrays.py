@@ -50,7 +50,34 @@ def to_single(array: Array) -> Array:
 
 def zeros_like(array: Array) -> Array:
     """Zeros of the same kind, shape and dtype."""
-    return array * 0
+    if is_torch(array):
+        import torch
+
+        return torch.zeros_like(array)
+    return np.zeros_like(array)
+
+
+def like(values: np.ndarray, array: Array) -> Array:
+    """Host values as an array of the same kind and on the same device as another."""
+    if is_torch(array):
+        import torch
+
+        return torch.as_tensor(values, device=array.device)
+    return values
+
+
+def ranks_by_row(patterns: Array) -> Array:
+    """int64[rows, n]: rank of each element in its row, 0 for the smallest; equal ones in the order of position."""
+    if is_torch(patterns):
+        import torch
+
+        order = torch.argsort(patterns, dim=1, stable=True)
+        places = torch.arange(patterns.shape[1], device=patterns.device).expand_as(order)
+        return torch.empty_like(order).scatter_(1, order, places)
+    ordered = np.argsort(patterns, axis=1, kind="stable")
+    ranks = np.empty_like(ordered)
+    np.put_along_axis(ranks, ordered, np.arange(patterns.shape[1])[None, :], axis=1)
+    return ranks
 
 
 def copied(array: Array) -> Array:

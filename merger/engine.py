@@ -10,8 +10,9 @@ import hashlib
 import itertools
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from merger.output import OutputFile
 from merger.plan import OutputPlan, OutputTensor
 from merger.recipe import MergeRecipe
 from merger.stream import Buffers, SourceFiles, StreamedTensor, StreamView
+from merger.views import ModelView, TensorView
 
 # Tensors up to this size (per source) are read once and kept while they are measured and merged; shared by all
 # sources and workers it bounds the memory of a merge.
@@ -84,6 +86,7 @@ class Engine:
 
         Raises Cancelled, NonfiniteWeights, IncompleteFile, MethodFailed, OSError.
         """
+        self._survey(cancelled)
         count = self._arithmetic.threads or min(os.cpu_count() or 1, MAX_WORKERS)
         tensors = itertools.count()
         workers = [
@@ -108,6 +111,27 @@ class Engine:
         self._files.check_unchanged()
         self._raise_nonfinite()
 
+    def _survey(self, cancelled: Callable[[], bool]) -> None:
+        """Let the methods that ask for it look at the whole model first."""
+
+        def check() -> None:
+            if cancelled():
+                raise Cancelled()
+
+        buffers = Buffers(RESIDENT_BYTES // len(self._files.keys))
+        for output in self._outputs:
+            spec = output.recipe.spec
+            if spec.survey is not None:
+                model = ModelView(partial(self._views, output, buffers, check))
+                output.survey = spec.survey(model, **output.recipe.parameters)
+
+    def _views(self, output: Output, buffers: Buffers, check: Callable[[], None]) -> Iterator[TensorView]:
+        sources, base = self._indices(output)
+        for target in output.plan.tensors:
+            place = place_of(target.name, target.shape, self._config)
+            tensor = StreamedTensor(self._files, place, buffers, self._arithmetic.step, check)
+            yield StreamView(tensor, sources, base, self._arithmetic, None)
+
     def _raise_nonfinite(self) -> None:
         for key, tensors in self._nonfinite.items():
             listed = sorted(tensors)
@@ -117,10 +141,12 @@ class Engine:
     def _work(self, tensors: itertools.count[int], workers: int) -> None:
         buffers = Buffers(RESIDENT_BYTES // (workers * len(self._files.keys)))
         plan = self._outputs[0].plan.tensors
+        # Overflow and NaN are looked for and reported by name; numpy's own warnings would only repeat it.
         try:
-            # next() on a counter is atomic: each tensor goes to exactly one worker, in the order of the file.
-            while (index := next(tensors)) < len(plan):
-                self._merge_tensor(plan[index].name, index, buffers)
+            with np.errstate(all="ignore"):
+                # next() on a counter is atomic: each tensor goes to exactly one worker, in the order of the file.
+                while (index := next(tensors)) < len(plan):
+                    self._merge_tensor(plan[index].name, index, buffers)
         except BaseException as error:  # handed to the thread that waits, which raises it again
             with self._lock:
                 if self._failure is None and not (isinstance(error, Cancelled) and self._stop.is_set()):

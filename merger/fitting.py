@@ -53,5 +53,16 @@ def require_fit(recipe: MergeRecipe, sources: Mapping[str, Any], base_key: str =
                         declared.key,
                     )
                 )
+    if recipe.parameters.get("scope") == "model" and any("density" in settings for settings in recipe.parts.values()):
+        faults.append(
+            Fault(
+                Text(
+                    "Порог один на всю модель, а доля по частям задана разная.",
+                    "The threshold is one for the whole model, but parts of it have their own density.",
+                ),
+                Text("Возьмите --scope tensor.", "Take --scope tensor."),
+                "density",
+            )
+        )
     if faults:
         raise BadRecipe(faults=faults)

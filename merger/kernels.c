@@ -237,3 +237,67 @@ void wm_top_blend(int da, const void *raw_a, int db, const void *raw_b, int64_t 
         narrow(out_dtype, rest, m, (char *)out + i * width(out_dtype));
     }
 }
+
+/* S + scale · combine(trimmed δᵢ), δᵢ = Xᵢ − S; combine is Σ wᵢ δᵢ or, with `elect`, the disjoint mean of its sign.
+ * The base is the last of `raws`. δᵢ stays where its pattern exceeds thresholds[i], or equals it among the first
+ * ties[i] elements of the stretch. Sources of weight zero take no part. */
+void wm_delta_merge(int count, const int *dtypes, const void *const *raws, const float *weights,
+                    const int32_t *thresholds, const int64_t *ties, int elect, float scale, int64_t n, int out_dtype,
+                    void *out) {
+    float base[BLOCK], wide[BLOCK], result[BLOCK], ballot[BLOCK], share[BLOCK];
+    float delta[MAX_VECTORS][BLOCK];
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        size_t m = step(i, n);
+        widen(dtypes[count], at(raws[count], dtypes[count], i), m, base);
+        int first = 1;
+        for (int k = 0; k < count; k++) {
+            if (weights[k] == 0.0f) continue;
+            float *restrict d = delta[k];
+            widen(dtypes[k], at(raws[k], dtypes[k], i), m, wide);
+            for (size_t j = 0; j < m; j++) d[j] = wide[j] - base[j];
+            if (thresholds[k] >= 0) {
+                size_t split = ties[k] <= i ? 0 : ties[k] - i < (int64_t)m ? (size_t)(ties[k] - i) : m;
+                for (size_t j = 0; j < split; j++)
+                    d[j] = (int32_t)(to_bits(d[j]) & 0x7fffffffu) >= thresholds[k] ? d[j] : 0.0f;
+                for (size_t j = split; j < m; j++)
+                    d[j] = (int32_t)(to_bits(d[j]) & 0x7fffffffu) > thresholds[k] ? d[j] : 0.0f;
+            }
+            float weight = weights[k];
+            if (first) for (size_t j = 0; j < m; j++) ballot[j] = d[j] * weight;
+            else for (size_t j = 0; j < m; j++) ballot[j] = ballot[j] + d[j] * weight;
+            first = 0;
+        }
+        if (first) memset(ballot, 0, sizeof ballot);
+        const float *combined = ballot;
+        if (elect && !first) {
+            int begun = 0;
+            for (int k = 0; k < count; k++) {
+                if (weights[k] == 0.0f) continue;
+                const float *restrict d = delta[k];
+                float weight = weights[k];
+                for (size_t j = 0; j < m; j++) {
+                    int agrees = ((d[j] > 0.0f) & (ballot[j] > 0.0f)) | ((d[j] < 0.0f) & (ballot[j] < 0.0f));
+                    float part = agrees ? d[j] * weight : 0.0f, counted = agrees ? weight : 0.0f;
+                    result[j] = begun ? result[j] + part : part;
+                    share[j] = begun ? share[j] + counted : counted;
+                }
+                begun = 1;
+            }
+            for (size_t j = 0; j < m; j++) result[j] = share[j] > 0.0f ? result[j] / share[j] : 0.0f;
+            combined = result;
+        }
+        for (size_t j = 0; j < m; j++) result[j] = base[j] + combined[j] * scale;
+        narrow(out_dtype, result, m, (char *)out + i * width(out_dtype));
+    }
+}
+
+/* counts[bits >> 15] += 1, or with upper >= 0, counts[bits & 32767] += 1 where bits >> 15 is upper. */
+void wm_histogram(int dx, const void *x, int dy, const void *y, int64_t n, int32_t upper, int64_t *counts) {
+    int32_t bits[BLOCK];
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        size_t m = step(i, n);
+        magnitudes(dx, x, dy, y, i, m, bits);
+        if (upper < 0) for (size_t j = 0; j < m; j++) counts[bits[j] >> 15]++;
+        else for (size_t j = 0; j < m; j++) counts[bits[j] & 0x7fff] += bits[j] >> 15 == upper;
+    }
+}

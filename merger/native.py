@@ -23,11 +23,12 @@ import numpy as np
 
 from merger.arithmetic import Arithmetic
 from merger.arrays import bits_of, single
+from merger.deltas import DeltaMerge, Trim
 from merger.dtypes import WIDTH, widen
 from merger.hashing import cache_folder
 from merger.operators import Cut, Difference, Linear, Operator, TopBlend
 from merger.stream import StreamView
-from merger.views import SUM_BLOCK, Magnitude
+from merger.views import LOW_BITS, SUM_BLOCK, Magnitude
 
 log = logging.getLogger("merger")
 
@@ -100,6 +101,10 @@ def load() -> ctypes.CDLL | None:
         number, pointer, number, pointer, count, count, pattern, pattern, pointer, pointer, count, pointer,
     )  # fmt: skip
     library.wm_collect.restype = count
+    library.wm_delta_merge.argtypes = (
+        number, pointer, pointer, pointer, pointer, pointer, number, ctypes.c_float, count, number, pointer,
+    )  # fmt: skip
+    library.wm_histogram.argtypes = (number, pointer, number, pointer, count, pattern, pointer)
     library.wm_top_blend.argtypes = (
         number, pointer, number, pointer, count, pattern, count, pointer, pointer, number, pointer,
     )  # fmt: skip
@@ -162,10 +167,8 @@ class NativeArithmetic(Arithmetic):
         return total
 
     def top(self, view: StreamView, magnitude: Magnitude, k: int) -> Cut | None:
-        if not isinstance(magnitude, Difference) or view.place.size >= 1 << 32:
-            return None
-        pair = [view.base if index < 0 else view.indices[index] for index in (magnitude.first, magnitude.second)]
-        if None in pair:
+        pair = _pair(view, magnitude)
+        if pair is None or view.place.size >= 1 << 32:
             return None
         low, high = self._bracket(view, pair, k)
         return self._search(view, pair, k, low, high)
@@ -220,6 +223,18 @@ class NativeArithmetic(Arithmetic):
         ties = wanted - int((patterns > threshold).sum())
         return Cut(threshold, int(index[np.flatnonzero(patterns == threshold)[ties - 1]]))
 
+    def histogram(self, view: StreamView, magnitude: Magnitude, upper: int | None) -> np.ndarray | None:
+        pair, tensor = _pair(view, magnitude), view.tensor
+        if pair is None:
+            return None
+        total = np.zeros(1 << (16 if upper is None else LOW_BITS), np.int64)
+        first, second = (CODES[tensor.dtypes[each]] for each in pair)
+        for start, count in tensor.stretches():
+            x, y = (tensor.raw(each, start, count).ctypes.data for each in pair)
+            high = -1 if upper is None else upper
+            self._library.wm_histogram(first, x, second, y, count, high, total.ctypes.data)
+        return total
+
     def apply(
         self,
         operator: Operator,
@@ -246,4 +261,27 @@ class NativeArithmetic(Arithmetic):
                 operator.cut.threshold, operator.cut.last_tie + 1 - start, *pairs, CODES[dtype], out.ctypes.data,
             )  # fmt: skip
             return True
+        if isinstance(operator, DeltaMerge) and _is_plain(operator):
+            cuts = [thinning.cut for thinning in operator.thinnings if isinstance(thinning, Trim)]
+            self._library.wm_delta_merge(
+                len(cuts), _codes(dtypes), _pointers(raws), _floats([single(weight) for weight in operator.weights]),
+                (ctypes.c_int32 * len(cuts))(*(cut.threshold for cut in cuts)),
+                (ctypes.c_int64 * len(cuts))(*(cut.last_tie + 1 - start for cut in cuts)),
+                int(operator.elect), single(operator.scale), count, CODES[dtype], out.ctypes.data,
+            )  # fmt: skip
+            return True
         return False
+
+
+def _pair(view: StreamView, magnitude: Magnitude) -> tuple[int, int] | None:
+    """Which two sources a magnitude compares; None if it is not a plain difference."""
+    if not isinstance(magnitude, Difference):
+        return None
+    first, second = (view.base if each < 0 else view.indices[each] for each in (magnitude.first, magnitude.second))
+    return None if first is None or second is None else (first, second)
+
+
+def _is_plain(operator: DeltaMerge) -> bool:
+    """Whether a delta merge trims by cuts alone, as the kernel does."""
+    trimmed = all(isinstance(thinning, Trim) for thinning in operator.thinnings)
+    return trimmed and len(operator.thinnings) < MAX_VECTORS

@@ -85,7 +85,8 @@ class MethodSpec:
     # Parameters after A and B have changed places; None if the method is not symmetric.
     mirror: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     fallback: Fallback | None = None
-    # Sees the whole model before the first tensor is merged (a threshold over all tensors).
+    # Sees the whole model (a `ModelView`) before the first tensor is merged, e.g. for a threshold over all tensors;
+    # what it returns reaches the method as `view.survey`.
     survey: Callable[..., Any] | None = None
 
     @property

@@ -185,3 +185,8 @@ class StreamView(TensorView):
         self.tensor.keep()
         found = self.arithmetic.top(self, magnitude, k) if 0 < k < self.place.size else None
         return super().top(magnitude, k) if found is None else found
+
+    def histogram(self, magnitude: Magnitude, upper: int | None) -> np.ndarray:
+        self.tensor.keep()
+        found = self.arithmetic.histogram(self, magnitude, upper)
+        return super().histogram(magnitude, upper) if found is None else found

@@ -59,19 +59,28 @@ class TensorView:
             return NOTHING
         if k >= self.place.size:
             return EVERYTHING
-        high = np.zeros(1 << 16, np.int64)
-        for chunk in self.chunks():
-            high += counts(bits_of(magnitude(chunk)) >> LOW_BITS, 1 << 16)
-        upper, above = last_bin(high, k)
-        low = np.zeros(1 << LOW_BITS, np.int64)
+        upper, above = last_bin(self.histogram(magnitude, None), k)
+        lower, above_low = last_bin(self.histogram(magnitude, upper), k - above)
+        threshold = (upper << LOW_BITS) | lower
+        return Cut(threshold, self.position_of_tie(magnitude, threshold, k - above - above_low))
+
+    def histogram(self, magnitude: Magnitude, upper: int | None) -> np.ndarray:
+        """How many float32 patterns have each value of their 16 high bits, or, of those whose high bits are `upper`,
+        each value of their 15 low bits; int64[65536] or int64[32768]."""
+        total = np.zeros(1 << (16 if upper is None else LOW_BITS), np.int64)
         for chunk in self.chunks():
             bits = bits_of(magnitude(chunk))
-            low += counts(bits[(bits >> LOW_BITS) == upper] & ((1 << LOW_BITS) - 1), 1 << LOW_BITS)
-        lower, above_low = last_bin(low, k - above)
-        threshold = (upper << LOW_BITS) | lower
-        return Cut(threshold, self._position_of_tie(magnitude, threshold, k - above - above_low))
+            if upper is None:
+                total += counts(bits >> LOW_BITS, len(total))
+            else:
+                total += counts(bits[(bits >> LOW_BITS) == upper] & ((1 << LOW_BITS) - 1), len(total))
+        return total
 
-    def _position_of_tie(self, magnitude: Magnitude, threshold: int, ties: int) -> int:
+    def count_equal(self, magnitude: Magnitude, threshold: int) -> int:
+        """How many elements have exactly this pattern."""
+        return sum(int((bits_of(magnitude(chunk)) == threshold).sum()) for chunk in self.chunks())
+
+    def position_of_tie(self, magnitude: Magnitude, threshold: int, ties: int) -> int:
         """Index of the element that is number `ties` (from 1) among those whose pattern is the threshold."""
         for chunk in self.chunks():
             found = positions(bits_of(magnitude(chunk)) == threshold)
@@ -87,6 +96,39 @@ class TensorView:
             found = [float(to_double(array).sum()) for array in terms(chunk)]
             totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
         return totals
+
+
+class ModelView:
+    """All tensors of a model, for a method's survey: `views` gives a fresh view of each, in the order of the file."""
+
+    def __init__(self, views: Callable[[], Iterator[TensorView]]) -> None:
+        self.views = views
+
+    def top(self, magnitude: Magnitude, share: float) -> dict[str, Cut]:
+        """The round(share · n) largest magnitudes of the whole model, n its number of elements, as a cut per tensor.
+
+        Of equal magnitudes the first by tensor and position are taken.
+        """
+        sizes = {view.place.name: view.place.size for view in self.views()}
+        k = round(share * sum(sizes.values()))
+        if k <= 0 or k >= sum(sizes.values()):
+            return dict.fromkeys(sizes, NOTHING if k <= 0 else EVERYTHING)
+        upper, above = last_bin(self._histogram(magnitude, None), k)
+        lower, above_low = last_bin(self._histogram(magnitude, upper), k - above)
+        threshold, ties = (upper << LOW_BITS) | lower, k - above - above_low
+        cuts: dict[str, Cut] = {}
+        for view in self.views():
+            here = view.count_equal(magnitude, threshold) if ties else 0
+            last = view.position_of_tie(magnitude, threshold, ties) if here > ties > 0 else view.place.size - 1
+            cuts[view.place.name] = Cut(threshold, last if ties else -1)
+            ties -= min(here, ties)
+        return cuts
+
+    def _histogram(self, magnitude: Magnitude, upper: int | None) -> np.ndarray:
+        total = np.zeros(1 << (16 if upper is None else LOW_BITS), np.int64)
+        for view in self.views():
+            total += view.histogram(magnitude, upper)
+        return total
 
 
 def last_bin(histogram: np.ndarray, k: int) -> tuple[int, int]:

@@ -10,9 +10,10 @@ import pytest
 
 from merger import native
 from merger.arithmetic import Arithmetic
+from merger.deltas import DeltaMerge, Trim
 from merger.dtypes import WIDTH, all_finite, narrow, widen
 from merger.layout import place_of
-from merger.operators import Chunk, Cut, Difference, Linear, TopBlend
+from merger.operators import EVERYTHING, Chunk, Cut, Difference, Linear, TopBlend
 from merger.stream import Buffers, StreamedTensor, StreamView
 
 KERNELS = native.native_arithmetic()
@@ -172,6 +173,37 @@ def test_top_blend_has_the_bits_of_its_twin(
     for each in (cut, tied):
         fast, plain = applied(memory, TopBlend(each, Linear(weights), Linear((0.5, 0.5))), "F16", start, count)
         assert fast == plain
+
+
+@pytest.mark.parametrize("dtypes", [["F16"] * 4, ["F32", "BF16", "F16", "F32"]])
+@pytest.mark.parametrize("elect", [False, True])
+@pytest.mark.parametrize("weights", [(0.5, 0.3, 0.2), (0.0, 1.0, 0.0), (0.0, 0.0, 0.0)])
+@pytest.mark.parametrize(("start", "count"), [(0, 30_000), (7_000, 2_049)])
+def test_delta_merge_has_the_bits_of_its_twin(
+    dtypes: list[str], elect: bool, weights: tuple[float, ...], start: int, count: int
+) -> None:
+    memory = tensor(4, 30_000, dtypes, seed=17)
+    cuts = [view_of(memory, Arithmetic(), 3).top(Difference(index, -1), 9_000) for index in range(3)]
+    cuts[1] = Cut(cuts[1].threshold, 8_111)
+    cuts[2] = EVERYTHING
+    operator = DeltaMerge(weights, 1.3, tuple(Trim(cut) for cut in cuts), elect)
+    raws = [memory.raw(index, start, count) for index in range(4)]
+    out = np.empty(count * 2, np.uint8)
+    assert KERNELS.apply(operator, raws, dtypes, start, out, "F16")
+    wide = [widen(raw, dtype) for raw, dtype in zip(raws, dtypes, strict=True)]
+    plain = operator(Chunk(tuple(wide[:3]), wide[3], start))
+    assert out.tobytes() == narrow(plain, "F16").tobytes()
+
+
+@pytest.mark.parametrize("upper", [None, 0x3C00 >> 1, 0x7A00 >> 1])
+def test_histogram_is_that_of_the_twin(upper: int | None) -> None:
+    memory = tensor(2, 100_001, ["F16", "BF16"], seed=19)
+    for base in (None, 0):
+        fast, plain = (view_of(memory, each, base) for each in (KERNELS, Arithmetic()))
+        magnitude = Difference(0, 1) if base is None else Difference(0, -1)
+        found = fast.histogram(magnitude, upper)
+        np.testing.assert_array_equal(found, plain.histogram(magnitude, upper))
+        assert upper is not None or found.sum() == 100_001
 
 
 def test_negative_zero_survives(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Parameters that several methods share, and helpers for them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from merger.bilingual import Text
+from merger.params import Integer, Slider, SourceWeights
+
+WEIGHTS = SourceWeights(
+    Text("Доли моделей", "Shares of the models"),
+    Text(
+        "Вес каждой модели по порядку; по умолчанию поровну.",
+        "The weight of each model in order; equal by default.",
+    ),
+)
+SCALE = Slider(
+    0.0,
+    2.0,
+    0.05,
+    Text("Сила обученного", "Strength of what was learnt"),
+    Text(
+        "Во сколько раз усилить то, чему модели научились сверх базовой: 0 — базовая модель, 1 — как есть.",
+        "How strongly to apply what the models learnt beyond the base: 0 is the base itself, 1 is as it is.",
+    ),
+    ends=(Text("база", "base"), Text("вдвое сильнее", "twice as strong")),
+)
+SEED = Integer(
+    0,
+    2**31 - 1,
+    Text("Зерно случайности", "Random seed"),
+    Text(
+        "Одно и то же число даёт один и тот же результат.",
+        "The same number gives the same result.",
+    ),
+)
+
+
+def density(ru: str, en: str) -> Slider:
+    """A share of elements to keep, with its own help."""
+    label = Text("Доля сохраняемых изменений", "Share of changes kept")
+    return Slider(0.0, 1.0, 0.05, label, Text(ru, en), ends=(Text("ничего", "nothing"), Text("всё", "everything")))
+
+
+def reversed_weights(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters after two sources have changed places."""
+    weights = given.get("weights")
+    return {**given, "weights": None if weights is None else tuple(reversed(weights))}
+
+
+def normalised(weights: tuple[float, ...] | None, count: int) -> tuple[float, ...]:
+    """Weights that sum to 1; equal ones if none are given."""
+    if weights is None:
+        return (1 / count,) * count
+    total = sum(weights)
+    return tuple(weight / total for weight in weights)
