@@ -151,6 +151,27 @@ def decode_rows(
     return norm(x, tensors.decoder_norm)[:, 0]
 
 
+def decode_span(tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+    """`decode_many` with `first` (int64, no dimensions) on the device: hidden states [b, t, d] of tokens[b, t].
+
+    All positions are looked at and masked, so that the call can be captured in a CUDA graph. Tokens that only pad t are
+    harmless: what they write lies beyond every real position, and first + t must not exceed the decoder's positions.
+    """
+    places = first + torch.arange(tokens.shape[1], device=tokens.device)
+    x = F.embedding(tokens, tensors.embed) + F.embedding(places, tensors.decoder_positions)
+    mask = torch.arange(tensors.target_positions, device=x.device)[None, :] <= places[:, None]
+    for index, layer in enumerate(tensors.decoder):
+        q, k, v = project(norm(x, layer.attn_norm), layer.attn, tensors.decoder_heads)
+        keys, values = caches.self_kv[index, 0, : len(tokens)], caches.self_kv[index, 1, : len(tokens)]
+        keys.index_copy_(2, places, k)
+        values.index_copy_(2, places, v)
+        seen = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        x = x + linear(seen.transpose(1, 2).flatten(2), *layer.attn.out)
+        x = cross_attend(tensors, caches, index, layer, x)
+        x = feed_forward(x, layer)
+    return norm(x, tensors.decoder_norm)
+
+
 def logits(tensors: WhisperTensors, hidden: torch.Tensor) -> torch.Tensor:
     """float32 logits [..., vocabulary] of hidden states [..., d]."""
     return linear(hidden, tensors.head).float()

@@ -29,7 +29,7 @@ from merger.live.flat import FlatLayout
 from merger.live.loading import HEADROOM, TORCH_DTYPES, choose_device, choose_dtype, free_memory, load_flat
 from merger.live.measure import Measurements
 from merger.live.modules import build_module, pointers
-from merger.live.write import all_copy, carry_out, same, slot_names, stretches
+from merger.live.write import all_copy, carry_out, make_kernel, same, slot_names, stretches
 from merger.operators import Linear, Operator
 from merger.plan import plan_output
 from merger.recipe import MergeRecipe
@@ -140,6 +140,7 @@ class LiveMerge:
         }
         self._pointers = pointers(self._modules["merged"])
         self._measured = Measurements(self.layout, self._sources, self._base)
+        self._kernel = make_kernel(self.layout, self._sources, self._merged) if self.resident else None
 
     def _donor(self, name: str) -> Checkpoint:
         return self.checkpoints["b" if name == "b" else "a"]
@@ -287,7 +288,7 @@ class LiveMerge:
         """Bring the mixture's buffer to these plans; returns the number of elements written."""
         plan = {name: operator for stack in STACKS for name, operator in plans[stack].items()}
         changed = {name: op for name, op in plan.items() if not same(self._written.get(name), op)}
-        count = 0
+        count = self._write_at_once(changed)
         for stretch in stretches(self.layout, changed, self._output_dtypes):
             for name in stretch.names:
                 self._written.pop(name, None)
@@ -295,6 +296,25 @@ class LiveMerge:
             self._written.update(dict.fromkeys(stretch.names, stretch.operator))
             count += stretch.stop - stretch.start
         self._holding = "merged"
+        return count
+
+    def _write_at_once(self, changed: dict[str, Operator]) -> int:
+        """Let the kernel write what it can, in one launch per output dtype, and take that out of `changed`."""
+        if self._kernel is None:
+            return 0
+        count = 0
+        for dtype in {self._output_dtypes[name] for name in changed}:
+            named = {
+                name: operator
+                for name, operator in changed.items()
+                if self._output_dtypes[name] == dtype and self._kernel.can(operator)
+            }
+            if named:
+                self._kernel(named, dtype)
+                self._written.update(named)
+                count += sum(self.layout.slots[name].place.size for name in named)
+                for name in named:
+                    del changed[name]
         return count
 
     def _read(self, start: int, stop: int) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from merger.errors import Cancelled
 from merger.live.flat import FlatLayout
 from merger.operators import Chunk, Linear, Operator, TopBlend
+
+if TYPE_CHECKING:
+    from merger.live.kernels import MergeKernel
 
 # Elements per step. On the CPU its temporaries stay in the second-level cache, and it is short enough for torch not to
 # wake its other threads, which costs more than it brings; on a GPU it amortises launches.
@@ -89,3 +93,14 @@ def same(written: Operator | None, wanted: Operator) -> bool:
     if isinstance(wanted, (Linear, TopBlend)):
         return written == wanted
     return written is wanted
+
+
+def make_kernel(layout: FlatLayout, sources: Sequence[torch.Tensor], merged: torch.Tensor) -> MergeKernel | None:
+    """The Triton kernel over these buffers; None on the CPU, without triton, or for a layout that it does not suit."""
+    if merged.device.type != "cuda":
+        return None
+    try:
+        from merger.live.kernels import MergeKernel, fits_kernel
+    except ImportError:
+        return None
+    return MergeKernel(layout, sources[0], sources[1], merged) if fits_kernel(layout) else None

@@ -1,0 +1,186 @@
+"""Greedy decoding of one window on a GPU: captured passes over prompt and drafts, captured steps, few looks from the
+host. Writes what `greedy.WindowDecoder` writes; also runs uncaptured on the CPU, where it is tested against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from evaluation.engine.device_loop import Captured, Rows, plain_step
+from evaluation.engine.drafts import propose
+from evaluation.engine.greedy import NEAR_TIE, Decoded
+from evaluation.engine.model import Caches, decode_span, logits
+from evaluation.engine.rules import Rules
+from evaluation.engine.tensors import WhisperTensors
+from merger.errors import Cancelled
+
+STEPS_PER_LOOK = 8  # the host waits for the device once in so many tokens; at most that many are decoded in vain
+SPANS = (4, 8, 16, 32, 64, 128, 192, 256, 384)  # lengths for which a pass over several tokens is captured
+MakeStep = Callable[[WhisperTensors, Caches, Rows, Rules], Callable[[], None]]
+
+
+def make_plain_step(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules) -> Callable[[], None]:
+    """The plain torch step, bound to its tensors."""
+    return lambda: plain_step(tensors, caches, rows, rules)
+
+
+class DeviceWindowDecoder:
+    """Decodes windows of one model over one set of static caches (batch 1), with `decode` as `WindowDecoder` has it."""
+
+    def __init__(self, tensors: WhisperTensors, caches: Caches, make_step: MakeStep = make_plain_step) -> None:
+        self.tensors, self.caches = tensors, caches
+        self.rows = Rows.empty(1, tensors.target_positions, tensors.device)
+        self._make_step = make_step
+        self._pointers = tensors.pointers()
+        self._pool = torch.cuda.graph_pool_handle() if tensors.device.type == "cuda" else None
+        self._steps: dict[int, Captured] = {}
+        self._spans: dict[int, _Span] = {}
+
+    def decode(
+        self,
+        prompt: Sequence[int],
+        limit: int,
+        rules: Rules,
+        *,
+        drafts: Sequence[Sequence[int]] = (),
+        strict: bool = False,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Decoded:
+        """See `WindowDecoder.decode`; `cancelled` is asked once in eight tokens.
+
+        Raises RuntimeError if a weight has moved: the captured graphs would read what lies there now.
+        """
+        if self.tensors.pointers() != self._pointers:
+            raise RuntimeError("weights have moved since the decoder was made")
+        run = _DeviceRun(self, list(prompt), limit, rules, drafts, strict, cancelled)
+        decoded = run.decode()
+        if strict and run.closest < NEAR_TIE[self.tensors.dtype]:
+            plain = _DeviceRun(self, list(prompt), limit, rules, (), False, cancelled).decode()
+            return replace(plain, drafted=decoded.drafted, passes=decoded.passes + plain.passes, redone=True)
+        return decoded
+
+    def step(self, rules: Rules) -> Captured:
+        """The captured step for these rules."""
+        if id(rules) not in self._steps:
+            self.rows.park()
+            function = self._make_step(self.tensors, self.caches, self.rows, rules)
+            self._steps[id(rules)] = Captured(function, self.tensors.device, self._pool)
+        return self._steps[id(rules)]
+
+    def span(self, tokens: Sequence[int], first: int) -> torch.Tensor:
+        """float32 logits [len(tokens), vocabulary] of tokens at positions from `first` on."""
+        room = self.tensors.target_positions - first
+        length = next((size for size in SPANS if len(tokens) <= size <= room), len(tokens))
+        if length not in self._spans:
+            self._spans[length] = _Span(self.tensors, self.caches, length, self._pool)
+        return self._spans[length](tokens, first)
+
+
+class _Span:
+    """One length of pass over several tokens, with buffers that keep their addresses."""
+
+    def __init__(self, tensors: WhisperTensors, caches: Caches, length: int, pool: Any) -> None:
+        self.tokens = torch.zeros((1, length), dtype=torch.int64, device=tensors.device)
+        # While it is captured it writes to the last positions: what has been decoded ends before them.
+        last = tensors.target_positions - length
+        self.first = torch.full((), last, dtype=torch.int64, device=tensors.device)
+        self.scores = torch.zeros((length, tensors.head.shape[0]), device=tensors.device)
+
+        def run() -> None:
+            self.scores.copy_(logits(tensors, decode_span(tensors, caches, self.tokens, self.first)[0]))
+
+        self._run: Callable[[], None] = Captured(run, tensors.device, pool) if length in SPANS else run
+
+    def __call__(self, tokens: Sequence[int], first: int) -> torch.Tensor:
+        padded = [*tokens, *[0] * (self.tokens.shape[1] - len(tokens)), first]
+        sent = torch.tensor(padded).to(self.tokens.device, non_blocking=True)
+        self.tokens.copy_(sent[None, :-1])
+        self.first.copy_(sent[-1])
+        self._run()
+        return self.scores[: len(tokens)]
+
+
+class _DeviceRun:
+    """One decoding."""
+
+    def __init__(
+        self,
+        decoder: DeviceWindowDecoder,
+        prompt: list[int],
+        limit: int,
+        rules: Rules,
+        drafts: Sequence[Sequence[int]],
+        strict: bool,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self.decoder, self.prompt, self.limit, self.rules = decoder, prompt, limit, rules
+        self.drafts, self.strict, self.cancelled = drafts, strict, cancelled
+        self.written: list[int] = []
+        self.ended = False
+        self.drafted = self.confirmed = self.passes = 0
+        self.no_speech = 0.0
+        self.closest = float("inf")
+
+    def decode(self) -> Decoded:
+        self._verify(self.prompt, 0, propose([], self.drafts, self.limit))
+        while not self.ended and len(self.written) < self.limit:
+            draft = propose(self.written, self.drafts, self.limit - len(self.written))
+            if draft:
+                self._verify(self.written[-1:], len(self.prompt) + len(self.written) - 1, draft)
+            else:
+                self._run_steps()
+        return Decoded(
+            tuple(self.written), self.ended, self.no_speech, self.drafted, self.confirmed, self.passes
+        )
+
+    def _poll(self) -> None:
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled
+
+    def _run_steps(self) -> None:
+        self._poll()
+        rows, step = self.decoder.rows, self.decoder.step(self.rules)
+        history = self.rules.history()
+        for token in self.written:
+            history = history.after(token)
+        rows.load(0, self.prompt, history, self.written, self.limit)
+        while True:
+            for _ in range(min(STEPS_PER_LOOK, self.limit)):
+                step()
+            self.passes += STEPS_PER_LOOK
+            tokens, ended, done = rows.read()
+            self.written, self.ended = tokens[0], ended[0]
+            if done[0] or propose(self.written, self.drafts, 1):
+                return
+            self._poll()
+
+    def _verify(self, known: list[int], first: int, draft: list[int]) -> None:
+        self._poll()
+        scores = self.decoder.span([*known, *draft], first)
+        self.passes += 1
+        self.drafted += len(draft)
+        no_speech = self.rules.vocabulary.no_speech
+        if first == 0 and no_speech is not None:
+            self.no_speech = float(scores[0].softmax(dim=-1)[no_speech])
+        history = self.rules.history()
+        for token in self.written:
+            history = history.after(token)
+        histories = [history]
+        for token in draft:
+            histories.append(histories[-1].after(token))
+        choices, margin = self.rules.choose(
+            scores[len(known) - 1 :], histories, want_margins=self.strict and bool(draft)
+        )
+        chosen = choices.tolist()
+        agreed = next((i for i, token in enumerate(draft) if chosen[i] != token), len(draft))
+        if margin is not None:
+            self.closest = min(self.closest, float(margin[: agreed + 1].min()))
+        self.confirmed += agreed
+        for token in chosen[: agreed + 1][: self.limit - len(self.written)]:
+            if token == self.rules.vocabulary.end:
+                self.ended = True
+                break
+            self.written.append(token)

@@ -1,0 +1,134 @@
+"""A whole merge of two models in one Triton launch: linear mixtures and top blends, tensor by tensor from tables.
+
+The formulas are those of `merger.operators.Linear` and `TopBlend`, float32, one rounding per operation (contraction
+into fused multiply-adds is switched off), so the result has the bits of the plain operators. It imports triton.
+"""
+
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import triton
+import triton.language as tl
+
+from merger.live.flat import FlatLayout
+from merger.operators import EVERYTHING, Linear, Operator, TopBlend
+
+BLOCK = 4096  # elements per program
+VECTOR = 8  # elements: one 16-byte access in half precision
+
+
+@triton.jit
+def mixed(x, y, cx, cy):
+    """cx·x + cy·y; a zero coefficient takes no part."""
+    return tl.where(cy == 0.0, x * cx, tl.where(cx == 0.0, y * cy, x * cx + y * cy))
+
+
+@triton.jit
+def merge_kernel(
+    a, b, merged, starts, offsets, counts, owners, coefficients, cuts, ties, output_kind,
+    BLOCK: tl.constexpr, VECTOR: tl.constexpr, ROUND: tl.constexpr,
+):  # fmt: skip
+    """One stretch of one tensor.
+
+    starts, offsets, counts: int32[programs] in units of `VECTOR` elements: where the stretch begins in the buffers and
+    in its tensor, and its length. owners: int32[programs], the tensor's row in coefficients float32[tensors, 4] (A and
+    B inside the cut, A and B outside), cuts int32[tensors] and ties int32[tensors] (`Cut`). `output_kind` is any
+    pointer of the dtype that values are rounded to before they are stored, if ROUND.
+    """
+    program = tl.program_id(0)
+    owner = tl.load(owners + program)
+    start = tl.load(starts + program).to(tl.int64) * VECTOR
+    first = tl.load(offsets + program) * VECTOR
+    count = tl.load(counts + program) * VECTOR
+    inner_a, inner_b = tl.load(coefficients + owner * 4), tl.load(coefficients + owner * 4 + 1)
+    outer_a, outer_b = tl.load(coefficients + owner * 4 + 2), tl.load(coefficients + owner * 4 + 3)
+    cut, tie = tl.load(cuts + owner), tl.load(ties + owner)
+    index = tl.arange(0, BLOCK)
+    inside = index < count
+    x = tl.load(a + start + index, mask=inside, other=0.0).to(tl.float32)
+    y = tl.load(b + start + index, mask=inside, other=0.0).to(tl.float32)
+    bits = (x - y).to(tl.int32, bitcast=True) & 0x7FFFFFFF
+    chosen = (bits > cut) | ((bits == cut) & (first + index <= tie))
+    result = tl.where(chosen, mixed(x, y, inner_a, inner_b), mixed(x, y, outer_a, outer_b))
+    if ROUND:
+        result = result.to(output_kind.dtype.element_ty).to(tl.float32)
+    tl.store(merged + start + index, result.to(merged.dtype.element_ty), mask=inside)
+
+
+def fits_kernel(layout: FlatLayout) -> bool:
+    """Whether every tensor starts at a multiple of 8 elements and may be written up to the next one."""
+    slots = list(layout.slots.values())
+    ends = [slot.start for slot in slots[1:]] + [layout.size]
+    return layout.size < 2**31 * VECTOR and all(
+        slot.start % VECTOR == 0 and -(-slot.stop // VECTOR) * VECTOR <= end
+        for slot, end in zip(slots, ends, strict=True)
+    )
+
+
+class MergeKernel:
+    """Merges the tensors of one layout; the work list of a set of tensors is made once."""
+
+    def __init__(self, layout: FlatLayout, a: torch.Tensor, b: torch.Tensor, merged: torch.Tensor) -> None:
+        self.layout, self.a, self.b, self.merged = layout, a, b, merged
+        self._rows = {name: row for row, name in enumerate(layout.slots)}
+        self._lists: dict[frozenset[str], tuple[torch.Tensor, ...]] = {}
+
+    def __call__(self, operators: Mapping[str, Operator], output_dtype: torch.dtype) -> None:
+        """Write these tensors; `can` must hold for every operator."""
+        table = torch.zeros((len(self._rows), 4))
+        limits = torch.zeros((2, len(self._rows)), dtype=torch.int32)
+        rows = [self._rows[name] for name in operators]
+        entries = [_entry(operator) for operator in operators.values()]
+        table[rows] = torch.tensor([coefficients for coefficients, _ in entries])
+        limits[:, rows] = torch.tensor([cut for _, cut in entries], dtype=torch.int32).T
+        table, limits = table.to(self.a.device, non_blocking=True), limits.to(self.a.device, non_blocking=True)
+        starts, offsets, counts, owners = self._work(frozenset(operators))
+        rounding = self.merged.dtype != output_dtype
+        kind = torch.empty(1, dtype=output_dtype, device=self.a.device)
+        merge_kernel[(len(starts),)](
+            self.a, self.b, self.merged, starts, offsets, counts, owners, table, limits[0], limits[1], kind,
+            BLOCK=BLOCK, VECTOR=VECTOR, ROUND=rounding, num_warps=4, enable_fp_fusion=False,
+        )  # fmt: skip
+
+    def can(self, operator: Operator) -> bool:
+        """Whether the kernel can carry out this operator."""
+        if isinstance(operator, Linear):
+            return len(operator.coefficients) == 2
+        return isinstance(operator, TopBlend)
+
+    def _work(self, names: frozenset[str]) -> tuple[torch.Tensor, ...]:
+        if names not in self._lists:
+            self._lists.clear()  # at most the list of the last set: sets change with the method, not with the slider
+            parts = []
+            for name, row in self._rows.items():
+                if name in names:
+                    slot = self.layout.slots[name]
+                    offset = torch.arange(0, slot.place.size, BLOCK, dtype=torch.int64)
+                    count = (slot.place.size - offset).clamp(max=BLOCK)
+                    parts.append(
+                        torch.stack([
+                            (slot.start + offset) // VECTOR, offset // VECTOR, -(-count // VECTOR),
+                            torch.full_like(offset, row),
+                        ])
+                    )  # fmt: skip
+            work = torch.cat(parts, dim=1).to(torch.int32).to(self.a.device)
+            self._lists[names] = tuple(part.contiguous() for part in work)
+        return self._lists[names]
+
+
+def _entry(operator: Operator) -> tuple[list[float], list[int]]:
+    """(coefficients inside and outside, threshold and last tie) of one operator."""
+    if isinstance(operator, Linear):
+        pair = _pair(operator)
+        return [*pair, *pair], [EVERYTHING.threshold, EVERYTHING.last_tie]
+    assert isinstance(operator, TopBlend)
+    return [*_pair(operator.inside), *_pair(operator.outside)], [operator.cut.threshold, operator.cut.last_tie]
+
+
+def _pair(linear: Linear) -> list[float]:
+    found = dict(linear.terms)
+    return [found.get(0, 0.0), found.get(1, 0.0)]
