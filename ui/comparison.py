@@ -15,14 +15,14 @@ from evaluation.align import align_three
 from evaluation.audio import AudioClip
 from evaluation.metrics.hallucination import signs
 from evaluation.scores import agreement, score_pair
-from evaluation.transcriber import Segment, TranscribeOptions, Transcript
+from evaluation.transcriber import TranscribeOptions, Transcript
 from merger.recipe import MergeRecipe
 from ui.errors import bilingual
 from ui.models import LoadedPair
 
 SIDES = ("a", "merged", "b")
 KEPT_TRANSCRIPTS = 4000
-OPTIONS = TranscribeOptions(language="ru")
+OPTIONS = TranscribeOptions(language="ru", word_times=True)
 
 Poll = Callable[[], bool]
 
@@ -113,27 +113,12 @@ class Listener:
 
 
 def words_of(transcript: Transcript) -> list[dict[str, Any]]:
-    """Words as the page draws them: `t` text, `s` and `e` seconds, `p` certainty; without `p` the times are a guess."""
-    if transcript.words is None:
-        return [word for segment in transcript.segments for word in _spread(segment)]
+    """Words as the page draws them: `t` text, `s` and `e` seconds, `p` certainty. A silent clip has none."""
     return [
         {"t": word.text.strip(), "s": round(word.start, 2), "e": round(word.end, 2), "p": round(word.probability, 2)}
-        for word in transcript.words
+        for word in transcript.words or ()
         if word.text.strip()
     ]
-
-
-def _spread(segment: Segment) -> list[dict[str, Any]]:
-    """Words over their segment in proportion to their letters: good enough to find the place by ear, and marked so."""
-    words = segment.text.split()
-    letters = sum(len(word) + 1 for word in words) or 1
-    second = (segment.end - segment.start) / letters
-    spread, at = [], segment.start
-    for word in words:
-        stop = at + (len(word) + 1) * second
-        spread.append({"t": word, "s": round(at, 2), "e": round(stop, 2)})
-        at = stop
-    return spread
 
 
 def side_json(heard: Heard, reference: str | None) -> dict[str, Any]:

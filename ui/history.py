@@ -44,7 +44,9 @@ def row(workshop: Workshop, one: Experiment) -> dict[str, Any]:
         "recipe": one.recipe,
         "digest": one.digest,
         "sentence": sentence,
-        "models": {role: bilingual(name) for role, name in workshop.models.names(models).items() if role in one.sources},
+        "models": {
+            role: bilingual(name) for role, name in workshop.models.names(models).items() if role in one.sources
+        },
         "clip": one.clip.name if one.clip else None,
         "clip_id": one.clip.sha256 if one.clip else None,
         "reference": one.reference,

@@ -1,0 +1,53 @@
+"""Bradley–Terry by hand, and what too few votes may not claim."""
+
+import math
+
+import numpy as np
+import pytest
+
+from evaluation.store import Vote
+from ui.blind import csv_cell
+from ui.ranking import MIN_VOTES, PRIOR, fit, standings
+
+
+def votes(left: int, right: int, tie: int = 0, bad: int = 0) -> list[Vote]:
+    choices = ["left"] * left + ["right"] * right + ["tie"] * tie + ["both_bad"] * bad
+    return [Vote("clip", "x", "y", choice) for choice in choices]  # type: ignore[arg-type]
+
+
+def test_two_candidates_by_hand() -> None:
+    # 7 wins of 10 and half a win of prior each: the odds are 7.5 : 3.5; against the average (the geometric mean of both
+    # strengths) the chance is √odds / (1 + √odds).
+    odds = math.sqrt((7 + PRIOR) / (3 + PRIOR))
+    first, second = standings(votes(7, 3))
+    assert (first.name, second.name) == ("x", "y")
+    assert first.strength == pytest.approx(odds / (1 + odds), abs=1e-6)
+    assert first.strength + second.strength == pytest.approx(1.0)
+
+
+def test_ties_are_half_a_win_and_both_bad_says_nothing() -> None:
+    assert [one.strength for one in standings(votes(0, 0, tie=6))] == pytest.approx([0.5, 0.5])
+    assert standings(votes(0, 0, bad=9)) == []
+    assert standings(votes(7, 3, bad=50)) == standings(votes(7, 3))
+
+
+def test_a_ring_of_three_is_even() -> None:
+    pairs = np.array([(0, 1), (1, 2), (2, 0)])
+    assert fit(pairs, np.ones(3), 3) == pytest.approx(np.full(3, 0.5))
+
+
+def test_the_interval_holds_the_value_and_shrinks_with_votes() -> None:
+    few, many = standings(votes(7, 3))[0], standings(votes(70, 30))[0]
+    assert few.low <= few.strength <= few.high and many.low <= many.strength <= many.high
+    assert many.high - many.low < few.high - few.low
+    assert standings(votes(MIN_VOTES - 1, 0))[0].enough is False
+    assert standings(votes(MIN_VOTES, 0))[0].enough is True
+    assert standings(votes(MIN_VOTES, 0))[0].strength < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [("plain", "plain"), ("=1+1", "'=1+1"), ("@x", "'@x"), ("-3", "'-3"), ('a "b", c', '"a ""b"", c"')],
+)
+def test_csv_cells_are_harmless(text: str, cell: str) -> None:
+    assert csv_cell(text) == cell

@@ -1,0 +1,250 @@
+"""Blind voting, sweeps, history, export and help on real tiny models."""
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from merger.errors import BadRecipe
+from merger.recipe import MergeRecipe
+from tests.ui.conftest import OWNER
+from tests.ui.test_workshop import SECONDS, act, heard
+from ui import blind, help, sweep
+from ui.errors import NotFound
+from ui.sessions import Session
+from ui.worker import JobState
+from ui.workshop import Workshop
+
+
+def finished(workshop: Workshop, session: Session, kind: str) -> Any:
+    """The latest job of this kind, once it is over; one that follows another is waited for."""
+    deadline = time.monotonic() + SECONDS
+    while not (jobs := [job for job in workshop.worker.jobs(session.owner) if job.kind == kind]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert jobs and jobs[-1].wait(SECONDS)
+    assert jobs[-1].state is JobState.DONE, jobs[-1].error
+    return jobs[-1]
+
+
+def begun_round(workshop: Workshop) -> tuple[Session, dict[str, Any]]:
+    session = workshop.session(OWNER)
+    heard(workshop, session)
+    act(workshop, session, "blind.new")
+    finished(workshop, session, "blind")
+    return session, session.get("blind")
+
+
+def heard_enough(session: Session) -> None:
+    session.notes["blind"].began -= 60.0
+
+
+def test_who_is_who_stays_on_the_server_until_the_vote(workshop: Workshop) -> None:
+    session, shown = begun_round(workshop)
+    assert shown["labels"] is None and len(shown["texts"]) == 3
+    assert {name.en for name in workshop.models.names(session.models).values()}.isdisjoint(json.dumps(shown).split('"'))
+    heard_enough(session)
+    act(workshop, session, "blind.vote", id=shown["id"], choice="1", heard=60)
+    revealed = session.get("blind")
+    assert revealed["vote"] == "1" and len(revealed["labels"]) == 3
+    told = session.notes["blind"]
+    kept = workshop.store.votes(session.owner)
+    winner = told.names[1]
+    assert [(one.left_name, one.right_name, one.choice) for one in kept] == [
+        (told.names[0], winner, "right"),
+        (winner, told.names[2], "left"),
+    ]
+    assert len(workshop.store.votes(blind.EVERYBODY)) == 2
+
+
+def test_a_vote_needs_the_recording_heard_whatever_the_page_claims(workshop: Workshop) -> None:
+    session, shown = begun_round(workshop)
+    with pytest.raises(BadRecipe, match="Listen"):
+        act(workshop, session, "blind.vote", id=shown["id"], choice="0", heard=60)  # no time has passed
+    heard_enough(session)
+    with pytest.raises(BadRecipe, match="Listen"):
+        act(workshop, session, "blind.vote", id=shown["id"], choice="0", heard=0.1)
+    with pytest.raises(BadRecipe, match="no such vote"):
+        act(workshop, session, "blind.vote", id=shown["id"], choice="7", heard=60)
+    act(workshop, session, "blind.vote", id=shown["id"], choice="same", heard=60)
+    assert [one.choice for one in workshop.store.votes(session.owner)] == ["tie"] * 3
+    with pytest.raises(NotFound):
+        act(workshop, session, "blind.vote", id=shown["id"], choice="0", heard=60)
+
+
+def test_blind_results_and_their_export(workshop: Workshop) -> None:
+    session, shown = begun_round(workshop)
+    heard_enough(session)
+    act(workshop, session, "blind.vote", id=shown["id"], choice="0", heard=60)
+    told = act(workshop, session, "blind.results")
+    assert told["own"]["votes"] == 2 and told["own"]["rows"][0]["name"] == session.notes["blind"].names[0]
+    assert act(workshop, session, "blind.export").count("\r\n") == 3
+
+
+def test_a_sweep_hears_every_clip_with_every_recipe_once(workshop: Workshop) -> None:
+    session = workshop.session(OWNER)
+    heard(workshop, session)
+    clips = [clip.id for clip in workshop.clips.samples[:2]]
+    act(workshop, session, "sweep.start", kind="alpha", clips=clips)
+    finished(workshop, session, "sweep")
+    table = session.get("sweep")
+    assert [row["x"] for row in table["rows"]] == list(sweep.STEPS)
+    assert all(set(row["cells"]) == set(clips) for row in table["rows"])
+    by_x = {row["x"]: row for row in table["rows"]}
+    act(workshop, session, "clips.choose", id=clips[1])
+    result = heard(workshop, session)
+    assert by_x[1.0]["cells"][clips[1]]["text"] == result["a"]["text"]
+    assert by_x[0.0]["cells"][clips[1]]["text"] == result["b"]["text"]
+    assert table["best"] in {row["digest"] for row in table["rows"]}
+
+
+def test_wer_of_a_sweep_is_pooled_not_averaged() -> None:
+    trial = sweep.Trial(MergeRecipe.build("direct"), edits=1, words=10)
+    assert trial.wer == 0.1
+    assert sweep.Trial(MergeRecipe.build("direct")).wer is None
+
+
+def test_the_plan_of_all_methods_has_both_parents_and_no_recipe_twice() -> None:
+    trials = sweep.plan("methods", MergeRecipe.build("ties"))
+    assert [trial.side for trial in trials[:2]] == ["a", "b"]
+    merged = [trial.recipe.digest for trial in trials if trial.side == "merged"]
+    assert len(merged) == len(set(merged)) >= 8
+    with pytest.raises(BadRecipe):
+        sweep.plan("everything", MergeRecipe.build("ties"))
+
+
+def test_the_search_stays_in_its_budget_and_finds_the_valley() -> None:
+    def valley(recipe: MergeRecipe) -> float:
+        """Lowest at direct 0.35, everything else is worse."""
+        if recipe.method != "direct":
+            return 0.9
+        return abs(recipe.parameters["direct_alpha"] - 0.35)
+
+    search = sweep.Search(budget=40)
+    for recipe in search.candidates():
+        search.told(recipe, valley(recipe))
+    assert search.best.parameters["direct_alpha"] == pytest.approx(0.35, abs=0.051)
+    assert len(search._tried) <= 40
+    small = sweep.Search(budget=5)
+    for recipe in small.candidates():
+        small.told(recipe, 1.0)
+    assert len(small._tried) == 5
+
+
+def test_neighbours_keep_the_sum_of_a_pair_and_the_range() -> None:
+    recipe = MergeRecipe.build(
+        "ties", {"ties_density": 1.0, "encoder_weights": [1.0, 0.0], "decoder_weights": [0.5, 0.5]}
+    )
+    moved = sweep.neighbours(recipe, 0.1)
+    assert all(0 <= one.parameters["ties_density"] <= 1 for one in moved)
+    assert {one.parameters["encoder_weights"] for one in moved} == {(1.0, 0.0), (0.9, 0.1)}
+    assert {one.parameters["decoder_weights"] for one in moved} == {(0.5, 0.5), (0.4, 0.6), (0.6, 0.4)}
+
+
+def test_history_is_searched_noted_starred_and_restored(workshop: Workshop) -> None:
+    session = workshop.session(OWNER)
+    heard(workshop, session)
+    act(workshop, session, "mixer.preset", name="experiment-slerp")
+    heard(workshop, session)
+    rows = act(workshop, session, "history.list")["rows"]
+    assert [row["recipe"]["method"] for row in rows] == ["slerp", "ties"]
+    note = "${alert(1)} <img src=x onerror=alert(1)>"
+    act(workshop, session, "history.note", id=rows[1]["id"], note=note, starred=True)
+    (found,) = act(workshop, session, "history.list", search="onerror", starred=True)["rows"]
+    assert (found["id"], found["note"], found["starred"]) == (rows[1]["id"], note, True)
+    act(workshop, session, "history.restore", id=rows[1]["id"])
+    assert session.recipe.method == "ties"
+    act(workshop, session, "history.delete", id=rows[0]["id"])
+    assert all(row["id"] != rows[0]["id"] for row in act(workshop, session, "history.list")["rows"])
+
+
+def test_history_belongs_to_its_owner(workshop: Workshop) -> None:
+    ann, bob = workshop.session("ann-" + "a" * 22), workshop.session("bob-" + "b" * 22)
+    heard(workshop, ann)
+    key = act(workshop, ann, "history.list")["rows"][0]["id"]
+    for name in ("history.restore", "history.delete", "history.note"):
+        with pytest.raises(NotFound):
+            act(workshop, bob, name, id=key, note="x")
+
+
+def test_history_travels_as_a_file(workshop: Workshop) -> None:
+    session, other = workshop.session(OWNER), workshop.session("other-" + "o" * 20)
+    heard(workshop, session)
+    heard(workshop, other)
+    text = act(workshop, session, "history.export")
+    before = len(act(workshop, other, "history.list")["rows"])
+    assert act(workshop, other, "history.import", text=text) == 1
+    rows = act(workshop, other, "history.list")["rows"]
+    assert len(rows) == before + 1
+    assert rows[0]["recipe"] == json.loads(text)["experiments"][0]["recipe"]
+    for bad in ("no json", "{}", '{"format": "whisper-merge-history-1", "experiments": [{"recipe": 1}]}'):
+        with pytest.raises(BadRecipe):
+            act(workshop, other, "history.import", text=bad)
+    assert len(act(workshop, other, "history.list")["rows"]) == before + 1
+
+
+def test_what_is_exported_is_what_was_heard(workshop: Workshop) -> None:
+    session = workshop.session(OWNER)
+    act(workshop, session, "mixer.preset", name="different-data")
+    heard(workshop, session)
+    act(workshop, session, "export.start", name="моя модель")
+    finished(workshop, session, "export")
+    job = finished(workshop, session, "proof")
+    told = {**session.get("export"), "proof": job.result}
+    assert told["folder"] == "моя модель"
+    assert told["proof"]["equal"] == told["proof"]["total"] > 80
+    assert told["proof"]["texts"]["same"] is True
+    names = {file["name"] for file in told["result"]["files"]}
+    assert {"model.safetensors", "config.json", "recipe.json", "README.md"} <= names
+    assert json.loads(act(workshop, session, "export.file", name="recipe.json"))["recipe"] == session.recipe.to_json()
+    for name in ("../data/history.sqlite", "model.safetensors.nothing", "/etc/passwd"):
+        with pytest.raises(NotFound):
+            act(workshop, session, "export.file", name=name)
+
+
+def test_a_proof_notices_a_single_changed_weight(workshop: Workshop) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from ui.export import tensors_equal
+
+    session = workshop.session(OWNER)
+    heard(workshop, session)
+    act(workshop, session, "export.start", name="changed")
+    job = finished(workshop, session, "export")
+    finished(workshop, session, "proof")
+    folder = workshop.settings.export_root / "changed"
+    tensors = load_file(folder / "model.safetensors")
+    live = {name: tensor.clone() for name, tensor in tensors.items()}
+    assert tensors_equal(folder, live, job) == (len(tensors), len(tensors))
+    name = "model.decoder.layers.0.fc1.weight"
+    tensors[name][0, 0] = torch.nextafter(tensors[name][0, 0].float(), torch.tensor(9.0)).half() + 0.001
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert tensors_equal(folder, live, job) == (len(tensors) - 1, len(tensors))
+
+
+@pytest.mark.parametrize("lang", ["ru", "en"])
+def test_every_recommended_command_of_the_guide_can_be_tried(workshop: Workshop, lang: str) -> None:
+    told = act(workshop, workshop.session(OWNER), "help.guide", lang=lang)
+    lines = re.findall(r"^\s*\./whisper_merge\.sh (.*--method.*)$", told["text"], re.MULTILINE)
+    assert set(told["recipes"]) == {line for line in lines if "--method all" not in line}
+    assert len(lines) == 15
+    assert all(MergeRecipe.from_json(recipe) for recipe in told["recipes"].values())
+
+
+def test_both_guides_have_the_same_commands() -> None:
+    commands = [re.findall(r"^\s*(\./whisper_merge\.sh.*)$", help.guide(lang), re.MULTILINE) for lang in ("ru", "en")]
+    assert commands[0] == commands[1]
+
+
+def test_the_russian_guide_is_the_users_own() -> None:
+    text = Path(help.ROOT / "docs" / "guide.ru.md").read_text(encoding="utf-8")
+    assert text.startswith("# Полное руководство по объединению моделей Whisper")
+
+
+@pytest.mark.parametrize("command", ["--method ties --slerp-t 0.3", "--method all", "--method direct --direct-alpha 7"])
+def test_a_command_that_is_no_single_recipe_gets_no_button(command: str) -> None:
+    assert help.recipe_of(command) is None
