@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from evaluation.engine.backend import Backend, make_backend
 from evaluation.engine.byte_cache import ByteCache
-from evaluation.engine.cpu import fastest_threads, keep_freed_memory, threads
-from evaluation.engine.greedy import Decoded, WindowDecoder
-from evaluation.engine.model import Caches, decode_many, encode, encoder_layer, fill_cross, logits
+from evaluation.engine.greedy import Decoded
+from evaluation.engine.model import Caches, decode_many, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors, collect
 from evaluation.engine.timing import time_words
@@ -37,7 +37,6 @@ from evaluation.word_times import listed_heads
 FEATURE_BYTES = 64 << 20
 HEARD_BYTES = 512 << 20
 TRANSCRIPT_BYTES = 64 << 20
-_MEASURED: dict[tuple[Hashable, ...], tuple[int, int]] = {}  # CPU threads by model shape
 
 
 @dataclass(frozen=True)
@@ -112,11 +111,7 @@ class WhisperEngine:
         self.heads = listed_heads(module)
         self.workspace = workspace or Workspace()
         self.caches = Caches(self.tensors, batch=1)
-        self.decoder = WindowDecoder(self.tensors, self.caches)
-        self.encode_threads = self.decode_threads = None
-        if self.tensors.device.type == "cpu":
-            keep_freed_memory()
-            self.encode_threads, self.decode_threads = measured_threads(self.tensors, self.caches)
+        self.backend: Backend = make_backend(self.tensors, self.caches)
         self._rules: dict[bool, Rules] = {}
 
     @torch.inference_mode()
@@ -182,27 +177,10 @@ class WhisperEngine:
         heard = None if key is None else self.workspace.heard.get(key)
         if heard is None:
             window = window_at(self.features(clip), seek).to(self.tensors.dtype)
-            with threads(self.encode_threads):
-                heard = encode(self.tensors, window[None])[0]
+            heard = self.backend.encode(window)
             if key is not None:
                 self.workspace.heard.put(key, heard)
         return heard
-
-
-def measured_threads(tensors: WhisperTensors, caches: Caches) -> tuple[int, int]:
-    """The numbers of CPU threads with which one encoder layer and one decoder step take least time on this machine."""
-    shape = (tensors.width, tensors.encoder_heads, len(tensors.decoder), tensors.embed.shape[0])
-    key = (*shape, torch.get_num_threads(), tensors.dtype)
-    if key not in _MEASURED:
-        sound = torch.zeros((1, tensors.source_positions, tensors.width), dtype=tensors.dtype)
-        token = torch.zeros((1, 1), dtype=torch.int64)
-        middle = tensors.target_positions // 4
-        with torch.inference_mode():
-            _MEASURED[key] = (
-                fastest_threads(lambda: encoder_layer(tensors, tensors.encoder[0], sound)),
-                fastest_threads(lambda: decode_many(tensors, caches, token, middle)),
-            )
-    return _MEASURED[key]
 
 
 class _Transcription:
@@ -245,17 +223,15 @@ class _Transcription:
     def _decode(self, seek: int) -> WindowText:
         engine = self.engine
         heard = engine.hear(self.clip, seek, self.identity)
-        with threads(engine.encode_threads):
-            fill_cross(engine.tensors, heard[None], engine.caches)
-        with threads(engine.decode_threads):
-            decoded = engine.decoder.decode(
-                self.prompt,
-                self.limit,
-                self.rules,
-                drafts=self._drafts_at(seek),
-                strict=self.options.strict,
-                cancelled=self.cancelled,
-            )
+        decoded = engine.backend.decode(
+            heard,
+            self.prompt,
+            self.limit,
+            self.rules,
+            drafts=self._drafts_at(seek),
+            strict=self.options.strict,
+            cancelled=self.cancelled,
+        )
         self.windows.append((seek, decoded))
         return WindowText(decoded.tokens, decoded.no_speech_probability, lambda: self._mean_logprob(decoded))
 

@@ -4,7 +4,7 @@ At batch 1 a step is bound by the bytes of the weights, and in plain torch by it
 surrounds each matrix-vector product (norm, bias, GELU, residual), split the long cross-attention over the card, and
 start early (programmatic dependent launch): a kernel loads its weights while its predecessor still computes, and waits
 only then. `device_loop.plain_step` is the twin that they are tested against. This module imports triton; import it only
-where `available()` of `device_greedy` says so.
+`backend.fastest_step` chooses between the two.
 """
 
 # Longer than most files: the kernels of one step belong together.

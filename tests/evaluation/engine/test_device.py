@@ -42,7 +42,8 @@ def test_the_same_tokens_with_and_without_drafts(seed: int, timestamps: bool) ->
         expected = WindowDecoder(tensors, caches).decode(prompt, limit, rules)
         device = DeviceWindowDecoder(tensors, caches)
         wrong = [(t + 1) % 256 if i % 6 == 5 else t for i, t in enumerate(expected.tokens)]
-        for drafts, strict in itertools.product(([], [expected.tokens], [wrong], [wrong, expected.tokens]), (False, True)):
+        offers = ([], [expected.tokens], [wrong], [wrong, expected.tokens])
+        for drafts, strict in itertools.product(offers, (False, True)):
             found = device.decode(prompt, limit, rules, drafts=drafts, strict=strict)
             assert (found.tokens, found.finished) == (expected.tokens, expected.finished)
             assert found.no_speech_probability == pytest.approx(expected.no_speech_probability, rel=1e-3)

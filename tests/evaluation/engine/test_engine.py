@@ -51,14 +51,14 @@ def test_an_accepted_draft_costs_one_pass() -> None:
     kept = engine.transcribe_kept(make_clip(2), OPTIONS)
     assert kept.transcript.acceptance is None and len(kept.transcript.tokens) == 40
     passes = []
-    decode = engine.decoder.decode
+    decode = engine.backend.decode
 
     def counted(*args: object, **kwargs: object) -> object:
         decoded = decode(*args, **kwargs)  # type: ignore[arg-type]
         passes.append(decoded.passes)
         return decoded
 
-    engine.decoder.decode = counted  # type: ignore[method-assign, assignment]
+    engine.backend.decode = counted  # type: ignore[method-assign, assignment]
     assert engine.transcribe(make_clip(2), OPTIONS, drafts=[kept]).acceptance == 1.0
     partly = engine.transcribe(make_clip(2), OPTIONS, drafts=[broken(kept, 7)]).acceptance
     assert passes[0] == 1 and passes[1] < 40 and partly is not None and 0 < partly < 1
