@@ -3,14 +3,14 @@ WM.island("help", (root) => {
   "use strict";
   const { t, el, svg, button, fill } = WM;
   let told = null, loading = false;
-  const article = el("div.wm-article"), toc = el("nav.wm-toc", { "aria-label": t("help.contents") });
+  const article = el("div.wm-article"), contents = el("div.wm-toc");
   const search = el("input", { type: "search", placeholder: t("help.search"), "aria-label": t("help.search"), oninput: () => draw() });
 
   // ---- Markdown, as much of it as the guide uses --------------------------------------------------------------------------
   const inline = (text, needle) => {
     const out = [];
     for (const part of text.split(/(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\([^)]+\))/)) {
-      if (part.startsWith("`")) out.push(el("code", {}, part.slice(1, -1)));
+      if (part.startsWith("`")) out.push(el("code", {}, highlighted(part.slice(1, -1), needle)));
       else if (part.startsWith("**")) out.push(el("b", {}, inline(part.slice(2, -2), needle)));
       else if (part.startsWith("[")) out.push(part.slice(1, part.indexOf("]")));
       else out.push(...highlighted(part, needle));
@@ -81,11 +81,11 @@ WM.island("help", (root) => {
       parts.push(heading, body(section.lines, needle));
     }
     fill(article, parts.length ? parts : el("div.wm-empty", {}, t("history.none")));
-    fill(toc, search, anchors.map(([title, heading]) => el("button", { type: "button", onclick: () => { heading.scrollIntoView({ block: "center" }); heading.focus({ preventScroll: true }); } }, title)));
+    fill(contents, anchors.map(([title, heading]) => el("button", { type: "button", onclick: () => { heading.scrollIntoView({ block: "center" }); heading.focus({ preventScroll: true }); } }, title)));
   };
   const load = async () => { if (told || loading) return; loading = true; told = await WM.attempt("help.guide", { lang: WM.lang }); loading = false; draw(); };
   document.addEventListener("wm-tab", ({ detail }) => { if (detail === "help") load(); });
-  fill(root, el("section.wm-card", { "aria-label": t("tab.help") }, el("div.wm-help", {}, toc, article)));
+  fill(root, el("section.wm-card", { "aria-label": t("tab.help") }, el("div.wm-help", {}, el("nav.wm-side-toc", { "aria-label": t("help.contents") }, search, contents), article)));
   draw();
   if (document.body.dataset.wmTab === "help") load();
 });
