@@ -12,14 +12,16 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from merger import __version__
 from merger.arguments import MergeRequest, fault, parse_arguments, read_request
 from merger.bilingual import LANGUAGES, Text, preferred_language
 from merger.console import ProgressBar, error_text, help_text, report_text
-from merger.errors import BadParameter, Cancelled, FaultList, IncompatibleModels, WhisperMergeError
+from merger.errors import BadParameter, Cancelled, FaultList, IncompatibleModels, OutOfMemory, WhisperMergeError
 from merger.registry import methods
+from merger.transaction import disk_errors
 
 log = logging.getLogger("merger")
 
@@ -112,10 +114,10 @@ def _merge(request: MergeRequest, lang: str) -> tuple[list[Any], tuple[Any, Any,
 
 def run_methods(arguments: Sequence[str], lang: str) -> int:
     """List the methods, as text or as JSON."""
-    words = _without_language(arguments)
-    if words not in ([], ["--json"]):
+    given, others = _options(arguments, set(), {"--json"})
+    if others:
         raise _usage("python -m merger methods [--json]")
-    if words:
+    if "--json" in given:
         print(json.dumps([spec.to_json(lang) for spec in methods().values()], ensure_ascii=False, indent=2))
     else:
         for spec in methods().values():
@@ -128,12 +130,11 @@ def run_verify(arguments: Sequence[str], lang: str) -> int:
     from merger.bilingual import byte_size
     from merger.verify import verify_folder
 
-    words = _without_language(arguments)
-    folders = [word for word in words if not word.startswith("--")]
-    if len(folders) != 1 or set(words) - {"--json", *folders}:
+    given, folders = _options(arguments, set(), {"--json"})
+    if len(folders) != 1:
         raise _usage("python -m merger verify FOLDER [--json]")
     found = verify_folder(folders[0])
-    if "--json" in words:
+    if "--json" in given:
         print(json.dumps(found.to_json(), ensure_ascii=False))
     else:
         size = byte_size(found.nbytes, lang)
@@ -145,14 +146,46 @@ def run_verify(arguments: Sequence[str], lang: str) -> int:
     return 0
 
 
-def _without_language(arguments: Sequence[str]) -> list[str]:
-    words, skip = [], False
-    for word in arguments:
-        if skip or word == "--lang" or word.startswith("--lang="):
-            skip = word == "--lang" and not skip
+def run_explain(arguments: Sequence[str], lang: str) -> int:
+    """Show where two models differ."""
+    from merger.checkpoint import open_checkpoint
+    from merger.explain import explain
+    from merger.explain_table import explanation_table
+    from merger.provenance import write_json
+
+    given, folders = _options(arguments, {"--base", "--save"}, {"--json"})
+    if len(folders) != 2:
+        raise _usage("python -m merger explain A B [--base S] [--json] [--save FILE]")
+    a, b = (open_checkpoint(folder) for folder in folders)
+    base = open_checkpoint(given["--base"]) if "--base" in given else None
+    found = explain(a, b, base)
+    if "--save" in given:
+        file = Path(given["--save"])
+        with disk_errors(file):
+            write_json(file, found.to_json(lang))
+    print(json.dumps(found.to_json(lang), ensure_ascii=False) if "--json" in given else explanation_table(found, lang))
+    return 0
+
+
+def _options(words: Sequence[str], valued: set[str], switches: set[str]) -> tuple[dict[str, str], list[str]]:
+    """Flags with their values (switches have "") and the other words. Raises BadParameter."""
+    given: dict[str, str] = {}
+    others: list[str] = []
+    valued = valued | {"--lang", "--log"}
+    rest = iter(words)
+    for word in rest:
+        flag, equals, value = word.partition("=")
+        if flag in switches and not equals:
+            given[flag] = ""
+        elif flag in valued:
+            given[flag] = value if equals else next(rest, "")
+            if not given[flag]:
+                raise _usage(f"{flag} VALUE")
+        elif word.startswith("--"):
+            raise _usage(" ".join(sorted(valued | switches)))
         else:
-            words.append(word)
-    return words
+            others.append(word)
+    return given, others
 
 
 def _usage(example: str) -> BadParameter:
@@ -163,34 +196,41 @@ def _usage(example: str) -> BadParameter:
 COMMANDS: dict[str, Callable[[Sequence[str], str], int]] = {
     "merge": run_merge,
     "methods": run_methods,
+    "explain": run_explain,
     "verify": run_verify,
 }
+
+
+def _dispatch(arguments: Sequence[str], lang: str) -> int:
+    first = arguments[0] if arguments else ""
+    if first in COMMANDS and {"--help", "-h"} & set(arguments):
+        print(help_text(lang))
+        return 0
+    if first in COMMANDS:
+        return COMMANDS[first](arguments[1:], lang)
+    if first and not first.startswith("-"):
+        raise _usage("python -m merger [" + "|".join(COMMANDS) + "] … (--help)")
+    return run_merge(arguments, lang)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit status. Never shows a traceback: that goes to the log."""
     lang: str = preferred_language()
-    as_json = "--json" in arguments
+    failure: WhisperMergeError
     try:
         _set_up_log(arguments)
         lang = _language(arguments)
-        first = arguments[0] if arguments else ""
-        if first in COMMANDS:
-            return COMMANDS[first](arguments[1:], lang)
-        if first and not first.startswith("-"):
-            raise _usage("python -m merger [" + "|".join(COMMANDS) + "] … (--help)")
-        return run_merge(arguments, lang)
+        return _dispatch(arguments, lang)
     except WhisperMergeError as error:
-        return _report(error, lang, as_json)
+        failure = error
     except KeyboardInterrupt:
-        return _report(Cancelled(), lang, as_json)
+        failure = Cancelled()
     except MemoryError:
-        from merger.errors import OutOfMemory
-
-        return _report(OutOfMemory(device="cpu"), lang, as_json)
+        failure = OutOfMemory(device="cpu")
     except Exception as error:  # the last resort: a sentence for the user, the traceback for the log
         log.error("%s", traceback.format_exc())
-        return _report(WhisperMergeError(detail=f"{type(error).__name__}: {error}"), lang, as_json)
+        failure = WhisperMergeError(detail=f"{type(error).__name__}: {error}")
+    return _report(failure, lang, "--json" in arguments)
 
 
 def _report(error: WhisperMergeError, lang: str, as_json: bool) -> int:

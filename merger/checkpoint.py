@@ -153,6 +153,7 @@ def open_checkpoint(
         from merger.hub import open_from_hub
 
         return open_from_hub(given)
+    allowed_roots = None if allowed_roots is None else list(allowed_roots)
     if allowed_roots is not None:
         check_allowed(path, allowed_roots, given)
     if path.is_file():
@@ -161,6 +162,11 @@ def open_checkpoint(
         path = path.parent
     if not path.is_dir():
         raise MissingFile(file=given, detail=Text("папка модели", "the model folder"))
+    if allowed_roots is not None:
+        for file in path.iterdir():
+            # A link inside an allowed folder must not lead out of all of them.
+            if file.is_symlink():
+                check_allowed(file, allowed_roots, given)
     return open_folder(path, location=given, name=name)
 
 
@@ -198,11 +204,13 @@ def _read_shards(folder: Path) -> dict[str, TensorEntry]:
     weight_map = read_json(folder / INDEX_FILE).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise CorruptFile(file=INDEX_FILE, detail=Text("нет weight_map", "there is no weight_map"))
-    tensors: dict[str, TensorEntry] = {}
-    for shard in sorted(set(weight_map.values())):
+    shards = sorted(set(weight_map.values()))
+    for shard in shards:
         if "/" in shard or "\\" in shard or ".." in shard or not shard.endswith(".safetensors"):
             detail = Text(f"недопустимое имя части «{shard}»", f"the shard name “{shard}” is not allowed")
             raise CorruptFile(file=INDEX_FILE, detail=detail)
+    tensors: dict[str, TensorEntry] = {}
+    for shard in shards:
         if not (folder / shard).is_file():
             raise MissingShard(file=shard, index=INDEX_FILE)
         for name, entry in read_header(folder / shard).tensors.items():

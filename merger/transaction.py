@@ -23,6 +23,10 @@ from merger.errors import DiskFull, OutputNotWritable
 from merger.space import free_bytes, size_text
 
 MARK = ".merging-"
+# What a file system answers when a folder cannot be made or written there.
+REFUSALS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -35,7 +39,7 @@ def disk_errors(path: Path, needed: int = 0) -> Iterator[None]:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise DiskFull(needed=size_text(needed), free=size_text(free_bytes(path))) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}:
+        if error.errno in REFUSALS:
             detail = Text(f"{error.strerror}", f"{error.strerror}")
             raise OutputNotWritable(path=path.name, detail=detail) from error
         raise

@@ -1,0 +1,303 @@
+"""Broken, foreign and hostile model files: the right error code each time, or provably the same tensors."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from merger.checkpoint import INDEX_FILE, Checkpoint, open_checkpoint
+from merger.compatibility import compare
+from merger.disk import merge_to_folder
+from merger.errors import (
+    CorruptFile,
+    IncompatibleModels,
+    IncompleteFile,
+    MissingFile,
+    MissingShard,
+    NonfiniteWeights,
+    NotSafetensors,
+    PathNotAllowed,
+    UnsafeFormat,
+    WhisperMergeError,
+)
+from merger.recipe import MergeRecipe
+from merger.safetensors_header import MAX_HEADER_BYTES, read_header
+from tests.conftest import TinyPair
+from tests.factories import make_whisper_folder
+
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture
+def folder(tiny_pair: TinyPair, tmp_path: Path) -> Path:
+    """A copy of model A that a test may spoil."""
+    shutil.copytree(tiny_pair.a, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def parts(raw: bytes) -> tuple[dict[str, Any], bytes]:
+    length = struct.unpack("<Q", raw[:8])[0]
+    return json.loads(raw[8 : 8 + length]), raw[8 + length :]
+
+
+def assembled(header: dict[str, Any] | str, data: bytes) -> bytes:
+    text = (header if isinstance(header, str) else json.dumps(header)).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"<!DOCTYPE html><html><body>Sign in</body></html>", NotSafetensors),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", NotSafetensors),
+        (b"PK\x03\x04" + b"\x00" * 100, UnsafeFormat),
+        (b"\x80\x02}q\x00." + b"\x00" * 100, UnsafeFormat),
+        (b"", IncompleteFile),
+        (b"\x10\x00", IncompleteFile),
+        (struct.pack("<Q", 1 << 40) + b"{}", NotSafetensors),
+        (struct.pack("<Q", MAX_HEADER_BYTES) + b"{}", IncompleteFile),
+        (struct.pack("<Q", 8) + b"nonsense", NotSafetensors),
+        (struct.pack("<Q", 8) + b"{nonsens", CorruptFile),
+    ],
+)
+def test_what_lies_under_a_safetensors_name(content: bytes, error: type, folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes(content)
+    with pytest.raises(error):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "whisper.pt"])
+def test_pickled_weights_are_refused_with_a_way_out(name: str, folder: Path) -> None:
+    (folder / WEIGHTS).rename(folder / name)
+    for path in (folder, folder / name):
+        with pytest.raises(UnsafeFormat) as caught:
+            open_checkpoint(path)
+        assert "safetensors" in caught.value.remedy("ru") and name in caught.value.sentence("en")
+
+
+def test_missing_folder_config_and_weights(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingFile):
+        open_checkpoint(tmp_path / "nowhere")
+    (folder / WEIGHTS).rename(tmp_path / "aside")
+    with pytest.raises(MissingFile, match=WEIGHTS):
+        open_checkpoint(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(MissingFile, match=r"config\.json"):
+        open_checkpoint(folder)
+
+
+class TestShards:
+    """An index and its files."""
+
+    @pytest.fixture
+    def sharded(self, tmp_path: Path) -> Path:
+        return make_whisper_folder(tmp_path / "sharded", 5, max_shard_size="60KB")
+
+    def index(self, folder: Path, **changes: Any) -> None:
+        file = folder / INDEX_FILE
+        weight_map = json.loads(file.read_text())["weight_map"]
+        file.write_text(json.dumps({"weight_map": {**weight_map, **changes}}))
+
+    def test_missing_shard(self, sharded: Path) -> None:
+        lost = sorted(sharded.glob("*.safetensors"))[1]
+        lost.unlink()
+        with pytest.raises(MissingShard, match=lost.name):
+            open_checkpoint(sharded)
+
+    @pytest.mark.parametrize("name", ["../a.safetensors", "/etc/passwd", "a/b.safetensors", "x\\y.safetensors", "x.pt"])
+    def test_shard_names_stay_in_their_folder(self, name: str, sharded: Path) -> None:
+        self.index(sharded, **{"model.encoder.conv1.bias": name})
+        with pytest.raises(CorruptFile, match="not allowed"):
+            open_checkpoint(sharded)
+
+    def test_index_and_shards_have_to_agree(self, sharded: Path) -> None:
+        self.index(sharded, **{"model.encoder.ghost": sorted(sharded.glob("*.safetensors"))[0].name})
+        with pytest.raises(CorruptFile, match="ghost"):
+            open_checkpoint(sharded)
+
+    def test_tensors_of_all_shards(self, sharded: Path) -> None:
+        loaded = {name for shard in sharded.glob("*.safetensors") for name in load_file(shard)}
+        assert set(open_checkpoint(sharded).tensors) == loaded
+
+
+def test_too_many_tensors_are_refused(tmp_path: Path) -> None:
+    header = {f"t{i}": {"dtype": "F16", "shape": [0], "data_offsets": [0, 0]} for i in range(20_001)}
+    (tmp_path / WEIGHTS).write_bytes(assembled(header, b""))
+    with pytest.raises(CorruptFile, match="20000"):
+        read_header(tmp_path / WEIGHTS)
+
+
+def test_paths_outside_the_roots_are_refused(folder: Path, tmp_path: Path) -> None:
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    (allowed / "link").symlink_to(folder)
+    for path in (folder, allowed / "link", allowed / ".." / "model"):
+        with pytest.raises(PathNotAllowed):
+            open_checkpoint(path, allowed_roots=[allowed])
+    shutil.copytree(folder, allowed / "inside")
+    assert open_checkpoint(allowed / "inside", allowed_roots=[allowed]).name == "inside"
+    (allowed / "inside" / WEIGHTS).unlink()
+    (allowed / "inside" / WEIGHTS).symlink_to(folder / WEIGHTS)
+    with pytest.raises(PathNotAllowed):
+        open_checkpoint(allowed / "inside", allowed_roots=[allowed])
+
+
+def test_all_mismatches_are_reported_at_once(tiny_pair: TinyPair, tmp_path: Path) -> None:
+    other = make_whisper_folder(tmp_path / "other", 4, d_model=32, decoder_layers=1, num_mel_bins=128)
+    verdict = compare(open_checkpoint(tiny_pair.a), open_checkpoint(other))
+    assert not verdict.ok
+    told = " ".join(mismatch.sentence.en for mismatch in verdict.mismatches)
+    for words in ("model width: 16 in “a”, 32 in “other”", "decoder layers: 2", "mel bins: 80"):
+        assert words in told
+    assert all(mismatch.remedy.ru and mismatch.remedy.en for mismatch in verdict.mismatches)
+
+
+def test_tensors_and_shapes_that_differ_are_named(folder: Path, tiny_pair: TinyPair) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    tensors["model.encoder.extra"] = tensors.pop("model.encoder.conv1.bias")
+    tensors["model.encoder.conv2.bias"] = tensors["model.encoder.conv2.bias"][:-1].copy()
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(IncompatibleModels) as caught:
+        compare(open_checkpoint(tiny_pair.b), open_checkpoint(folder)).raise_if_incompatible()
+    told = caught.value.sentence("en")
+    assert "model.encoder.extra" in told and "model.encoder.conv1.bias" in told and "[16] / [15]" in told
+
+
+def test_tokenizers_that_differ_are_listed(folder: Path, tiny_pair: TinyPair) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    first = next(token for token, index in vocabulary.items() if index == 40)
+    vocabulary["другой"] = vocabulary.pop(first)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    verdict = compare(open_checkpoint(tiny_pair.b), open_checkpoint(folder))
+    assert verdict.ok
+    [warning] = verdict.warnings
+    assert "1 ids" in warning.en and "40:" in warning.en and "другой" in warning.en
+
+
+def test_anything_but_whisper_is_refused(folder: Path, tiny_pair: TinyPair) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "wav2vec2"}))
+    model = open_checkpoint(folder)
+    with pytest.raises(IncompatibleModels, match="wav2vec2"):
+        compare(model, model).raise_if_incompatible()
+
+
+# --- 1,000 mutations -------------------------------------------------------------------------------------------------
+
+
+def truncated(raw: bytes, chance: random.Random) -> bytes:
+    return raw[: chance.randrange(len(raw))]
+
+
+def length_flipped(raw: bytes, chance: random.Random) -> bytes:
+    position = chance.randrange(8)
+    return raw[:position] + bytes([raw[position] ^ (1 << chance.randrange(8))]) + raw[position + 1 :]
+
+
+def header_flipped(raw: bytes, chance: random.Random) -> bytes:
+    position = 8 + chance.randrange(struct.unpack("<Q", raw[:8])[0])
+    return raw[:position] + bytes([raw[position] ^ (1 << chance.randrange(8))]) + raw[position + 1 :]
+
+
+def offsets_changed(raw: bytes, chance: random.Random) -> bytes:
+    header, data = parts(raw)
+    name = chance.choice([key for key in header if key != "__metadata__"])
+    offsets = header[name]["data_offsets"]
+    end = chance.randrange(2)
+    now = offsets[end]
+    wrong = [-1, now + 2, now - 2, now // 2 + 1, len(data) + 2, 1 << 63, now + 0.5, None, True, str(now)]
+    offsets[end] = chance.choice(wrong)
+    return assembled(header, data)
+
+
+def key_repeated(raw: bytes, chance: random.Random) -> bytes:
+    header, data = parts(raw)
+    name = chance.choice([key for key in header if key != "__metadata__"])
+    text = json.dumps(header)
+    return assembled(text[:-1] + f", {json.dumps(name)}: {json.dumps(header[name])}}}", data)
+
+
+def not_a_number(raw: bytes, chance: random.Random) -> bytes:
+    length = struct.unpack("<Q", raw[:8])[0]
+    position = 8 + length + 2 * chance.randrange((len(raw) - 8 - length) // 2)
+    return raw[:position] + struct.pack("<H", chance.choice([0x7E00, 0x7C00, 0xFC00, 0xFFFF])) + raw[position + 2 :]
+
+
+MUTATIONS = {
+    truncated: (250, {"INCOMPLETE_FILE"}),
+    length_flipped: (64, {"INCOMPLETE_FILE", "NOT_SAFETENSORS", "CORRUPT_FILE"}),
+    header_flipped: (336, {"CORRUPT_FILE", "NOT_SAFETENSORS", "INCOMPLETE_FILE", "INCOMPATIBLE_MODELS"}),
+    offsets_changed: (150, {"CORRUPT_FILE", "INCOMPLETE_FILE"}),
+    key_repeated: (100, {"CORRUPT_FILE"}),
+    not_a_number: (100, {"NONFINITE_WEIGHTS"}),
+}
+
+
+def same_tensors(one: Checkpoint, other: Checkpoint, original: bytes, changed: bytes) -> bool:
+    """Whether two files hold the same tensors under the same names, byte for byte."""
+    return one.tensors.keys() == other.tensors.keys() and all(
+        (mine.dtype, mine.shape) == (its.dtype, its.shape)
+        and original[mine.offset : mine.offset + mine.nbytes] == changed[its.offset : its.offset + its.nbytes]
+        for mine, its in ((one.tensors[name], other.tensors[name]) for name in one.tensors)
+    )
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutate: mutate.__name__)
+def test_mutations_of_a_file(mutate: Any, folder: Path, tiny_pair: TinyPair, tmp_path: Path) -> None:
+    count, codes = MUTATIONS[mutate]
+    original, chance = (folder / WEIGHTS).read_bytes(), random.Random(2026)
+    whole, unharmed = open_checkpoint(tiny_pair.a), 0
+    for number in range(count):
+        changed = mutate(original, chance)
+        if changed == original:
+            continue
+        (folder / WEIGHTS).write_bytes(changed)
+        try:
+            spoilt = open_checkpoint(folder)
+            compare(whole, spoilt).raise_if_incompatible()
+            if same_tensors(whole, spoilt, original, changed):
+                unharmed += 1
+                continue
+            merge_to_folder(MergeRecipe.build("ties"), {"a": whole, "b": spoilt}, tmp_path / "out")
+        except WhisperMergeError as error:
+            assert error.code in codes, (number, str(error))
+            assert error.sentence("ru") and error.remedy("ru") and not re.search(r"\{\w+\}", error.sentence("ru"))
+        else:
+            pytest.fail(f"mutation {number} was accepted")
+        assert not (tmp_path / "out").exists()
+    # Flips in blanks and in the metadata's words change no tensor; the other kinds always do.
+    assert unharmed == 0 or mutate is header_flipped
+
+
+def test_there_are_a_thousand_mutations() -> None:
+    assert sum(count for count, _ in MUTATIONS.values()) == 1000
+
+
+def test_a_file_that_shrinks_during_the_merge_is_noticed(folder: Path, tiny_pair: TinyPair, tmp_path: Path) -> None:
+    opened = open_checkpoint(folder)
+    os.truncate(folder / WEIGHTS, 100_000)
+    with pytest.raises(IncompleteFile):
+        merge_to_folder(MergeRecipe.build("direct"), {"a": open_checkpoint(tiny_pair.b), "b": opened}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nonfinite_weights_are_listed_up_to_five(folder: Path, tiny_pair: TinyPair, tmp_path: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    for tensor in tensors.values():
+        tensor.reshape(-1)[0] = float("nan")
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(NonfiniteWeights) as caught:
+        sources = {"a": open_checkpoint(tiny_pair.b), "b": open_checkpoint(folder)}
+        merge_to_folder(MergeRecipe.build("direct"), sources, tmp_path / "out")
+    assert 1 <= len(caught.value.facts["tensors"]) <= 6
