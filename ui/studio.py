@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 WATCH_SECONDS = 20.0  # how long a page's question for news stays open
 RECORD_SECONDS = 300
 SIDE = ("mixer",)
-MAIN = ("listen", "player", "grid", "judge", "blind", "sweep", "history", "export", "help")
+MAIN = ("listen", "player", "grid", "judge", "blind", "sweep", "history", "export", "model_map", "help")
 
 
 def build_app(settings: Settings, lang: str | None = None, workshop: Workshop | None = None) -> gr.Blocks:

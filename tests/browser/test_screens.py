@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from tests.browser.conftest import Served, Visitor
 
 Visit = Callable[..., Visitor]
-TABS = ("listen", "blind", "sweep", "history", "export", "help")
+TABS = ("listen", "blind", "sweep", "history", "export", "map", "help")
 # What people or models wrote, names of methods, files and keys: no words of the page's own language.
 NOT_WORDS = "[lang=ru], code, pre, kbd, option, .wm-clip, .wm-player b, .wm-title, .wm-lane, .wm-check span, .wm-lang"
 
@@ -240,3 +240,17 @@ def test_the_guide_is_searched_and_tried(visit: Visit) -> None:
     page.get_by_role("button", name="Попробовать").first.click()
     page.wait_for_function("WM.slices.recipe.parameters.ties_density === 0.85")
     assert page.evaluate("document.body.dataset.wmTab") == "listen"
+
+
+def test_the_map_speaks_and_draws_a_curve(visit: Visit) -> None:
+    visitor = visit()
+    visitor.settled()
+    page = visitor.page
+    page.locator("#wm-tab-map").click()
+    page.locator('[data-focus="measure"]').click()
+    page.wait_for_selector(".wm-heat button")
+    page.locator(".wm-heat button").first.hover()
+    assert "слой 1" in page.locator(".wm-said-cell").inner_text()
+    assert serious(page) == []
+    page.locator('[data-focus="curve-decoder-a"]').click()
+    page.wait_for_function("WM.slices.recipe.parts?.decoder?.direct_alpha.length === 5")

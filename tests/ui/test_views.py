@@ -248,3 +248,13 @@ def test_the_russian_guide_is_the_users_own() -> None:
 @pytest.mark.parametrize("command", ["--method ties --slerp-t 0.3", "--method all", "--method direct --direct-alpha 7"])
 def test_a_command_that_is_no_single_recipe_gets_no_button(command: str) -> None:
     assert help.recipe_of(command) is None
+
+
+def test_the_map_measures_the_pair(workshop: Workshop) -> None:
+    session = workshop.session(OWNER)
+    act(workshop, session, "map.measure")
+    told = finished(workshop, session, "map").result
+    assert told["heat_maps"]["encoder"]["blocks"] == [0, 1]
+    cell = told["heat_maps"]["decoder"]["cells"][0][0]
+    assert 0 < cell["distance"] < 1 and cell["sign_conflicts"] is not None
+    assert "tensors" not in told and told["parts"]["self_attention"].keys() == {"ru", "en"}

@@ -2,7 +2,7 @@
 WM.island("shell", (root) => {
   "use strict";
   const { t, el, icon, button, fill, pick } = WM;
-  const TABS = ["listen", "blind", "sweep", "history", "export", "help"];
+  const TABS = ["listen", "blind", "sweep", "history", "export", "map", "help"];
 
   // ---- theme: the system's until somebody chooses ----------------------------------------------------------------------
   const dark = () => document.body.classList.contains("dark");
