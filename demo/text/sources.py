@@ -72,5 +72,5 @@ SOURCES = (
     Source("hedgewars-data", "colloquial", "GPL-2", (("qm", r"hedgewars_ru\.qm$"),)),
     Source("supertux-data", "colloquial", "GPL-3+", (("po", r"/ru\.po$"),)),
     Source("manaplus-data", "colloquial", "GPL-2+", (_MO, ("po", r"/help/ru\.po$"))),
-    Source("gnome-user-docs", "heldout", "CC-BY-3.0", (("html", r"/help/ru/.*\.page$"),)),
+    Source("gnome-user-docs", "heldout", "CC-BY-SA-3.0", (("html", r"/help/ru/.*\.page$"),)),
 )
