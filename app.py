@@ -52,6 +52,7 @@ def main() -> int:
 
     app = build_app(settings)
     app.queue(default_concurrency_limit=32)
+    app.workshop.warm_up()
     # SIGTERM ends as Ctrl-C does: the running job stops at its next poll, the database is closed.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:

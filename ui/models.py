@@ -21,6 +21,8 @@ from ui.settings import Settings
 
 log = logging.getLogger(__name__)
 
+Poll = Callable[[], bool]
+
 ROLES = ("a", "b", "base")
 ROLE_NAMES = {
     "a": Text("модель A", "model A"),
@@ -232,13 +234,13 @@ def _detail(folder: Path, group: str) -> Text:
 class LoadedPair:
     """A, B (and base) on the device with everything that listens. Only the worker's device thread may use it."""
 
-    def __init__(self, sources: Mapping[str, Checkpoint], device: str) -> None:
+    def __init__(self, sources: Mapping[str, Checkpoint], device: str, cancelled: Poll | None = None) -> None:
         from evaluation.live_transcriber import LiveTranscriber
         from merger.live import LiveMerge
 
         self.sources = dict(sources)
         self.fingerprints = {role: model.fingerprint() for role, model in sources.items()}
-        self.live = LiveMerge(sources["a"], sources["b"], sources.get("base"), device=device)
+        self.live = LiveMerge(sources["a"], sources["b"], sources.get("base"), device=device, cancelled=cancelled)
         self.listen = LiveTranscriber(self.live)
 
     def close(self) -> None:
@@ -248,29 +250,33 @@ class LoadedPair:
 class Pairs:
     """The pairs that are loaded, the least recently used one leaves first."""
 
-    def __init__(
-        self, device: str, kept: int = 1, load: Callable[[Mapping[str, Checkpoint], str], LoadedPair] = LoadedPair
-    ) -> None:
+    def __init__(self, device: str, kept: int = 1) -> None:
         self._device = device
         self._kept = kept
-        self._load = load
         self._loaded: OrderedDict[tuple[str, ...], LoadedPair] = OrderedDict()
 
-    def get(self, sources: Mapping[str, Checkpoint]) -> LoadedPair:
-        """The pair, loaded now if it is not; what is pushed out frees its memory before the new one takes it."""
-        key = tuple(f"{role}:{model.folder.resolve()}" for role, model in sorted(sources.items()))
+    def get(self, sources: Mapping[str, Checkpoint], cancelled: Poll | None = None) -> LoadedPair:
+        """The pair, loaded now if it is not; what is pushed out frees its memory before the new one takes it.
+
+        Raises Cancelled while loading, and what `LiveMerge` raises.
+        """
+        key = _key(sources)
         if key in self._loaded:
             self._loaded.move_to_end(key)
             return self._loaded[key]
         while len(self._loaded) >= self._kept:
             _, old = self._loaded.popitem(last=False)
             old.close()
-        pair = self._loaded[key] = self._load(sources, self._device)
+        pair = self._loaded[key] = LoadedPair(sources, self._device, cancelled)
         return pair
 
     def holds(self, sources: Mapping[str, Checkpoint]) -> bool:
-        return tuple(f"{role}:{model.folder.resolve()}" for role, model in sorted(sources.items())) in self._loaded
+        return _key(sources) in self._loaded
 
     def close(self) -> None:
         while self._loaded:
             self._loaded.popitem()[1].close()
+
+
+def _key(sources: Mapping[str, Checkpoint]) -> tuple[str, ...]:
+    return tuple(f"{role}:{model.folder.resolve()}" for role, model in sorted(sources.items()))

@@ -27,6 +27,7 @@ class Settings:
     model_b: str | None = None
     model_base: str | None = None
     device: str = "auto"
+    pairs: int = 1  # pairs of models that stay loaded at once
     lang: str = "ru"
     public: bool = False
     hub: bool = True
@@ -87,6 +88,7 @@ def _readers() -> dict[str, tuple[str, object]]:
         "MODEL_B": ("model_b", _text),
         "MODEL_BASE": ("model_base", _text),
         "DEVICE": ("device", _text),
+        "PAIRS": ("pairs", _positive),
         "LANG": ("lang", _language),
         "PUBLIC": ("public", _flag),
         "HUB": ("hub", _flag),

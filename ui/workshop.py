@@ -10,6 +10,7 @@ from evaluation.normalize_ru import VERSION
 from evaluation.store import Store, StoredClip, StoredTranscript
 from merger.bilingual import Text
 from merger.checkpoint import Checkpoint
+from merger.errors import WhisperMergeError
 from merger.recipe import MergeRecipe
 from ui.catalog import PRESETS
 from ui.clips import Clips, peaks
@@ -22,17 +23,19 @@ from ui.worker import FINISHED, Job, Worker
 
 log = logging.getLogger(__name__)
 
+RECENT = 20  # experiments in which a repeated one is looked for
+
 Publish = Callable[[dict[str, Any]], None]
 
 
 class Workshop:
     """Settings, worker, models, clips, history and sessions of one running app."""
 
-    def __init__(self, settings: Settings, pairs: Pairs | None = None, uploads: Path | None = None) -> None:
+    def __init__(self, settings: Settings, uploads: Path | None = None) -> None:
         self.settings = settings.with_folders()
         self.sessions = Sessions()
         self.models = Models(settings)
-        self.pairs = pairs or Pairs(settings.device)
+        self.pairs = Pairs(settings.device, settings.pairs)
         limits = AudioLimits(max_bytes=settings.max_upload_mb * 1_000_000, max_seconds=settings.max_audio_seconds)
         self.clips = Clips(settings.data / "clips", settings.samples, limits, uploads)
         self.store = Store(settings.data / "history.sqlite")
@@ -55,6 +58,20 @@ class Workshop:
             if self.ready(session):
                 self.compare(session)
         return session
+
+    def warm_up(self) -> None:
+        """Loads the default pair before the first visitor asks for it; a pair that cannot be loaded is told to them."""
+        models, recipe = self.settings.default_models, PRESETS[0].recipe
+        try:
+            sources = self.sources(models, recipe)
+        except WhisperMergeError as error:
+            log.warning("the default pair cannot be used: %s", error)
+            return
+
+        def work(job: Job) -> Generator[None, None, None]:
+            yield from self.loaded(job, sources)
+
+        self.worker.submit("warm-up", "load", work)
 
     def publish_all(self, session: Session) -> None:
         self.publish_models(session)
@@ -205,7 +222,7 @@ class Workshop:
     def loaded(self, job: Job, sources: Mapping[str, Checkpoint]) -> Generator[None, None, LoadedPair]:
         if not self.pairs.holds(sources):
             job.report("load")
-            pair = self.pairs.get(sources)
+            pair = self.pairs.get(sources, job.cancelled)
             yield
             return pair
         return self.pairs.get(sources)
@@ -222,13 +239,19 @@ class Workshop:
         reference: str | None,
         result: dict[str, Any],
     ) -> None:
+        locations = {role: self.models.reference_of(model) for role, model in sources.items()}
+        if any(
+            (kept.digest, kept.clip and kept.clip.sha256, kept.reference) == (recipe.digest, clip.sha256, reference)
+            and {role: source["location"] for role, source in kept.sources.items()} == locations
+            for kept in self.store.experiments(owner, limit=RECENT)
+        ):
+            return  # somebody moving a slider to and fro makes no new experiments
         self.store.add_experiment(
             owner,
             recipe=recipe.to_json(),
             digest=recipe.digest,
             sources={
-                role: {"name": model.name, "location": self.models.reference_of(model)}
-                for role, model in sources.items()
+                role: {"name": model.name, "location": locations[role]} for role, model in sources.items()
             },
             clip=StoredClip(clip.sha256, clip_name, clip.seconds),
             reference=reference,

@@ -227,6 +227,22 @@ def test_every_experiment_is_kept(workshop: Workshop) -> None:
     assert workshop.store.experiments("somebody else") == []
 
 
+def test_a_mixture_heard_again_is_no_new_experiment(workshop: Workshop) -> None:
+    session = workshop.session(OWNER)
+    heard(workshop, session)
+    for name in ("experiment-slerp", "start", "experiment-slerp"):
+        act(workshop, session, "mixer.preset", name=name)
+        heard(workshop, session)
+    assert [one.recipe["method"] for one in workshop.store.experiments(session.owner)] == ["slerp", "ties"]
+
+
+def test_the_default_pair_is_loaded_before_anybody_comes(workshop: Workshop) -> None:
+    workshop.warm_up()
+    (job,) = workshop.worker.jobs("warm-up")
+    assert job.wait(SECONDS) and job.state is JobState.DONE
+    assert workshop.pairs.holds(workshop.sources(workshop.settings.default_models, PRESETS[0].recipe))
+
+
 def test_a_page_that_comes_back_gets_everything_again(workshop: Workshop) -> None:
     session = workshop.session(OWNER)
     heard(workshop, session)
