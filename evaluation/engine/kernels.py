@@ -3,9 +3,8 @@
 At batch 1 a step is bound by the bytes of the weights, and in plain torch by its 700 launches. These kernels fuse what
 surrounds each matrix-vector product (norm, bias, GELU, residual), split the long cross-attention over the card, and
 start early (programmatic dependent launch): a kernel loads its weights while its predecessor still computes, and waits
-only then. `device_loop.plain_step` is the twin that they are tested against. This module imports triton; import it only
-`backend.fastest_step` chooses between the two.
-"""
+only then. `device_loop.plain_step` is the twin that they are tested against; `backend.fastest_step` chooses between the
+two. This module imports triton.
 
 # Longer than most files: the kernels of one step belong together.
 # mypy: ignore-errors

@@ -34,6 +34,7 @@ from merger.operators import Linear, Operator
 from merger.plan import plan_output
 from merger.recipe import MergeRecipe
 from merger.registry import get_method
+from merger.views import ModelView, TensorView
 
 ModelName = Literal["a", "merged", "b"]
 Stack = Literal["encoder", "decoder"]
@@ -169,8 +170,10 @@ class LiveMerge:
         elif method == "ties":
             self._rank(cancelled)
         else:
+            recipe = MergeRecipe.build(method)
+            survey = self._survey(recipe, cancelled)
             for stack in STACKS:
-                self._plan(MergeRecipe.build(method), stack, cancelled)
+                self._plan(recipe, stack, survey, cancelled)
         self._synchronize()
         return time.perf_counter() - started
 
@@ -253,14 +256,30 @@ class LiveMerge:
         """Operators of both stacks; a stack whose settings have not changed keeps its plan."""
         plans: dict[Stack, dict[str, Operator]] = {}
         settings = {stack: settings_name(recipe, stack) for stack in STACKS}
+        changed = [stack for stack in STACKS if self._settings.get(stack) != settings[stack]]
+        survey = self._survey(recipe, cancelled) if changed else None
         for stack in STACKS:
-            kept = self._settings.get(stack) == settings[stack]
-            plans[stack] = self._plans[stack] if kept else self._plan(recipe, stack, cancelled)
+            plans[stack] = self._plan(recipe, stack, survey, cancelled) if stack in changed else self._plans[stack]
         return plans, settings
 
-    def _plan(self, recipe: MergeRecipe, stack: str, cancelled: Poll | None) -> dict[str, Operator]:
+    def _survey(self, recipe: MergeRecipe, cancelled: Poll | None) -> Any:
+        """Let a method that asks for it look at the whole model, its tensors in the order of an export."""
         spec = recipe.spec
+        if spec.survey is None:
+            return None
         views = self._measured.views(spec)
+
+        def in_order() -> Iterator[TensorView]:
+            for name in self._output_dtypes:
+                if cancelled is not None and cancelled():
+                    raise Cancelled
+                yield views[name]
+
+        return spec.survey(ModelView(in_order), **recipe.parameters)
+
+    def _plan(self, recipe: MergeRecipe, stack: Stack, survey: Any, cancelled: Poll | None) -> dict[str, Operator]:
+        spec = recipe.spec
+        views = self._measured.views(spec, survey)
         plan: dict[str, Operator] = {}
         for name in slot_names(self.layout, stack):
             if cancelled is not None and cancelled():

@@ -25,6 +25,7 @@ from tests.factories import make_whisper_folder
 GUIDE = {
     "direct": [{"direct_alpha": 0.3}, {"direct_alpha": 0.55}],
     "slerp": [{"slerp_t": 0.3}, {"slerp_t": 0.9}],
+    "ties-merging": [{}, {"scope": "model", "density": 0.3}],
     "ties": [{}, {"ties_density": 0.37, "encoder_weights": (0.9, 0.1)}, {"ties_density": 0.5}],
 }
 
