@@ -1,0 +1,451 @@
+"""The sections of `benchmarks.live`: each measures one thing beside its floor or its peer and returns figures."""
+
+from __future__ import annotations
+
+import copy
+import random
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.live_models import SHAPES, BenchClip, large_vocabulary, pair, sample_clips, synthetic_clips
+from benchmarks.timing import milliseconds, percentiles, synchronize
+from evaluation.engine.backend import Backend, CudaBackend, make_backend
+from evaluation.engine.device_greedy import make_plain_step
+from evaluation.engine.device_loop import Captured, Rows
+from evaluation.engine.greedy import Decoded
+from evaluation.engine.model import Caches, fill_cross
+from evaluation.engine.rules import Rules
+from evaluation.engine.tensors import collect
+from evaluation.features import log_mel
+from evaluation.vocabulary import Vocabulary
+from merger.live import LiveMerge
+from merger.recipe import MergeRecipe
+
+__all__ = ["SHAPES", "Bench"]
+
+GUIDE = {
+    "direct": [{"direct_alpha": 0.3}, {"direct_alpha": 0.7}],
+    "slerp": [{"slerp_t": 0.3}, {"slerp_t": 0.7}],
+    "ties": [
+        {"ties_density": 0.8, "encoder_weights": (0.6, 0.4), "decoder_weights": (0.4, 0.6)},
+        {"ties_density": 0.6, "encoder_weights": (0.7, 0.3), "decoder_weights": (0.3, 0.7)},
+    ],
+}
+FORCED = 128  # tokens written by random weights
+
+
+class Bench:
+    """One pair on one device, ready to merge and to transcribe a window."""
+
+    def __init__(self, shape: str, device: torch.device, folder: Path, packed: Path | None) -> None:
+        self.shape, self.device, self.folder = shape, device, folder
+        self.checkpoints = pair(shape, folder, device)
+        started = time.perf_counter()
+        self.live = LiveMerge(*self.checkpoints, device=device)
+        synchronize(device)
+        self.load_seconds = time.perf_counter() - started
+        self.demo = SHAPES[shape] is None
+        self.processor = _processor(self.checkpoints[0].folder) if self.demo else None
+        module = self.live.modules["merged"]
+        self.vocabulary = Vocabulary.of(module, self.processor.tokenizer) if self.processor else large_vocabulary()
+        self.prompt = self.vocabulary.prompt("ru", "transcribe", False)
+        self.limit = self.vocabulary.new_token_limit(len(self.prompt), None if self.demo else FORCED)
+        self.rules = Rules(self.vocabulary, False, device)
+        self.clips = sample_clips(packed) if self.demo else synthetic_clips(3)
+        self.clip = self._ten_seconds()
+        self.window = self.features(self.clip)
+        self.backends: dict[str, Backend] = {}
+
+    def _ten_seconds(self) -> BenchClip:
+        """The first clips joined to 10 s (demo), or tones of 30 s."""
+        import numpy as np
+
+        samples = np.concatenate([clip.samples for clip in self.clips if clip.seconds < 30])
+        wanted = 160_000 if self.demo else 480_000
+        return BenchClip(np.resize(samples, wanted), "joined", "joined")
+
+    def features(self, clip: BenchClip) -> torch.Tensor:
+        """One window of features in the model's dtype."""
+        mel_bins = self.live.modules["merged"].config.num_mel_bins
+        return log_mel(clip.samples, mel_bins, device=self.device)[:, :3000].to(self.live.dtype)
+
+    def backend(self, model: str = "merged") -> Backend:
+        """The engine's backend for one of the three models."""
+        if model not in self.backends:
+            tensors = collect(self.live.modules[model])
+            self.backends[model] = make_backend(tensors, Caches(tensors, 1))
+        return self.backends[model]
+
+    def write(self, model: str = "merged", drafts: Sequence[Sequence[int]] = (), *, strict: bool = False) -> Decoded:
+        """Encode the window and write its tokens."""
+        backend = self.backend(model)
+        return self.decode(model, backend.encode(self.window), drafts, strict=strict)
+
+    def decode(
+        self, model: str, heard: torch.Tensor, drafts: Sequence[Sequence[int]] = (), *, strict: bool = False
+    ) -> Decoded:
+        """Write the tokens of a window that has been encoded."""
+        return self.backend(model).decode(
+            heard, self.prompt, self.limit, self.rules, drafts=drafts, strict=strict, cancelled=None
+        )
+
+    def applier(self, method: str) -> Callable[[], None]:
+        """Applies two recipes of a method in turn, so that every call rewrites the weights."""
+        recipes = [MergeRecipe.build(method, parameters) for parameters in GUIDE[method]]
+        turn = [0]
+
+        def apply() -> None:
+            self.live.apply(recipes[turn[0] % 2])
+            turn[0] += 1
+
+        return apply
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self.backends.clear()
+        self.live.close()
+
+
+def _processor(folder: Path) -> Any:
+    from transformers import WhisperProcessor
+
+    return WhisperProcessor.from_pretrained(folder)
+
+
+@torch.inference_mode()
+def merge(bench: Bench) -> dict[str, Any]:
+    """apply() of the guide's methods against one flat lerp over the same buffers; prepare(); equality of both paths."""
+    live, device = bench.live, bench.device
+    a, b = live._sources
+    out = torch.empty_like(live._merged)
+    floor = milliseconds(lambda: torch.lerp(a, b, 0.3, out=out), device)
+    found: dict[str, Any] = {
+        "elements": live.layout.size, "tensors": len(live.layout.slots), "dtype": str(live.dtype),
+        "device_bytes": live.nbytes, "load_s": round(bench.load_seconds, 3), "flat_lerp_floor": floor,
+        "kernel": live._kernel is not None,
+    }  # fmt: skip
+    for method in GUIDE:
+        prepared = live.prepare(method)
+        apply = bench.applier(method)
+        taken = percentiles(apply, device)
+        found[method] = {"prepare_s": round(prepared, 4), **taken, "ratio_to_floor": round(taken["p50"] / floor, 3)}
+        if live._kernel is not None:
+            found[method]["kernel_equals_plain"] = _kernel_equals_plain(live, apply)
+    found["plain_direct"] = _without_kernel(live, lambda: milliseconds(bench.applier("direct"), device, 3, 1))
+    apply = bench.applier("direct")
+    weights = [{"decoder_weights": (0.4, 0.6)}, {"decoder_weights": (0.3, 0.7)}]
+    recipes = [MergeRecipe.build("ties", {"ties_density": 0.8, **chosen}) for chosen in weights]
+    apply()
+    live.apply(recipes[0])
+    turn = iter(range(1000))
+    found["ties_decoder_only"] = milliseconds(lambda: live.apply(recipes[next(turn) % 2]), device)
+    return found
+
+
+def _without_kernel(live: LiveMerge, work: Callable[[], Any]) -> Any:
+    kernel, live._kernel = live._kernel, None
+    try:
+        return work()
+    finally:
+        live._kernel = kernel
+
+
+def _kernel_equals_plain(live: LiveMerge, apply: Callable[[], None]) -> bool:
+    apply()
+    by_kernel = live._merged.clone()
+    recipe = live.recipe
+    live._written.clear()
+    _without_kernel(live, lambda: live.apply(recipe))
+    live._write(live._plans, None)
+    bits = {2: torch.int16, 4: torch.int32}[by_kernel.element_size()]
+    return torch.equal(by_kernel.view(bits), live._merged.view(bits))
+
+
+@torch.inference_mode()
+def parts(bench: Bench) -> dict[str, Any]:
+    """Log-mel, encoder, cross keys, verify passes and the one-token step, the last against the floor of bytes."""
+    device, module = bench.device, bench.live.modules["merged"]
+    backend, tensors = bench.backend(), collect(module)
+    heard = backend.encode(bench.window)
+    first = bench.decode("merged", heard)
+    draft = (list(first.tokens) * 4)[:252] or [0] * 252
+    found: dict[str, Any] = {
+        "log_mel_ms": milliseconds(
+            lambda: log_mel(bench.clip.samples, module.config.num_mel_bins, device=device), device
+        ),
+        "encoder": milliseconds(lambda: backend.encode(bench.window), device),
+        "encoder_transformers": milliseconds(lambda: module.model.encoder(bench.window[None]), device, 7, 1),
+        "cross_keys": milliseconds(lambda: fill_cross(tensors, heard[None], backend.caches), device),
+    }
+    if isinstance(backend, CudaBackend):
+        decoder = backend._decoder
+        for length in (16, 132, 256):
+            tokens = [*bench.prompt, *draft][:length]
+            found[f"verify_{length}"] = milliseconds(lambda tokens=tokens: decoder.span(tokens, 0), device)
+        found["fused_qkv"] = tensors.decoder[0].attn.fused is not None
+    floor = step_floor(bench)
+    found["step_floor_of_bytes"] = round(floor, 4)
+    for name, milliseconds_per_step in steps(bench).items():
+        found[f"step_{name}"] = milliseconds_per_step
+        if isinstance(milliseconds_per_step, float):
+            found[f"step_{name}_ratio"] = round(milliseconds_per_step / floor, 2)
+    return found
+
+
+def step_floor(bench: Bench) -> float:
+    """Milliseconds to read, at the speed of a large copy, what one token reads: decoder weights and cross keys."""
+    tensors = collect(bench.live.modules["merged"])
+    cross = 2 * len(tensors.decoder) * tensors.source_positions * tensors.width * tensors.dtype.itemsize
+    source = torch.empty((256 << 20) if bench.device.type == "cuda" else (64 << 20), dtype=torch.uint8).to(bench.device)
+    target = torch.empty_like(source)
+    copy_ms = milliseconds(lambda: target.copy_(source), bench.device)
+    return (tensors.decoder_step_nbytes() + cross) / (2 * source.numel() / copy_ms)
+
+
+def steps(bench: Bench, count: int = 64) -> dict[str, Any]:
+    """Milliseconds per token of the one-token step: eager on the CPU; on a GPU plain torch captured, and Triton."""
+    if bench.device.type == "cpu":
+        heard = bench.backend().encode(bench.window)
+        bench.decode("merged", heard)
+        decoded = bench.decode("merged", heard)
+        taken = milliseconds(lambda: bench.decode("merged", heard), bench.device, 5, 1)
+        return {"eager_with_choice": round(taken / max(decoded.passes, 1), 4), "tokens": len(decoded.tokens)}
+    tensors = collect(bench.live.modules["merged"])
+    found: dict[str, Any] = {}
+    makers: dict[str, Any] = {"plain": make_plain_step}
+    try:
+        from evaluation.engine.kernels import TritonStep
+
+        makers["triton"] = TritonStep
+        makers["triton_no_pdl"] = lambda *given: TritonStep(*given, dependent_launch=False)
+    except ImportError as error:
+        found["triton"] = f"unavailable: {error}"
+    for name, make in makers.items():
+        caches, rows = Caches(tensors, 1), Rows.empty(1, tensors.target_positions, bench.device)
+        fill_cross(tensors, bench.backend().encode(bench.window)[None], caches)
+        rows.park()
+        began = time.perf_counter()
+        try:
+            step = Captured(make(tensors, caches, rows, bench.rules), bench.device)
+        except Exception as error:
+            found[name] = f"{type(error).__name__}: {error}"[:200]
+            continue
+        found[f"{name}_capture_s"] = round(time.perf_counter() - began, 2)
+        rows.load(0, bench.prompt, bench.rules.history(), [], 440)
+
+        def many(step: Captured = step) -> None:
+            for _ in range(count):
+                step()
+
+        found[name] = round(milliseconds(many, bench.device, 5, 1) / count, 4)
+        rows.load(0, bench.prompt, bench.rules.history(), [], 40)
+        for _ in range(40):
+            step()
+        found[f"{name}_tokens"] = hash(tuple(rows.read()[0][0]))
+    return found
+
+
+def corrupted(tokens: Sequence[int], acceptance: float, seed: int = 0) -> list[int]:
+    """Tokens of which about a share of `acceptance` is right; the wrong ones are spread at random."""
+    chance = random.Random(seed)
+    return [token if chance.random() < acceptance else (token + 7) % 1000 for token in tokens]
+
+
+@torch.inference_mode()
+def slider(bench: Bench) -> dict[str, Any]:
+    """From a slider move to the new transcript of the window: merge, encode, verify a draft of given quality, go on."""
+    recipes = [MergeRecipe.build("slerp", {"slerp_t": t}) for t in (0.45, 0.5)]
+    truths = []
+    for recipe in recipes:
+        bench.live.apply(recipe)
+        truths.append(bench.write().tokens)
+    found: dict[str, Any] = {"tokens": [len(truth) for truth in truths]}
+    offers: dict[str, list[list[int]]] = {
+        f"accept_{round(100 * share)}": [corrupted(truth, share) for truth in truths] for share in (1.0, 0.9, 0.5, 0.0)
+    }
+    offers["previous_mixture"] = [list(truths[1]), list(truths[0])]
+    for name, drafts in offers.items():
+        turn = [0]
+        last: list[Decoded] = []
+
+        def move(drafts: list[list[int]] = drafts, turn: list[int] = turn, last: list[Decoded] = last) -> None:
+            bench.live.apply(recipes[turn[0] % 2])
+            last[:] = [bench.write(drafts=[drafts[turn[0] % 2]])]
+            turn[0] += 1
+
+        taken = percentiles(move, bench.device, 12 if bench.device.type == "cuda" else 7, 2)
+        same = last[0].tokens == truths[(turn[0] - 1) % 2]
+        found[name] = {**taken, "acceptance": round(last[0].confirmed / max(len(last[0].tokens), 1), 3),
+                       "passes": last[0].passes, "same_tokens": same}  # fmt: skip
+    bench.live.apply(recipes[0])
+    heard = bench.backend().encode(bench.window)
+    found["encoder_kept_accept_100"] = milliseconds(lambda: bench.decode("merged", heard, [truths[0]]), bench.device)
+    return found
+
+
+@torch.inference_mode()
+def exactness(bench: Bench, most: int = 400) -> dict[str, Any]:
+    """Token identity with transformers' greedy `generate` in the same dtype, over clips and mixtures."""
+    from evaluation.live_transcriber import LiveTranscriber
+    from evaluation.transcriber import HuggingFaceTranscriber, TranscribeOptions
+
+    if not bench.demo:
+        truth = bench.write()
+        strict = bench.write(drafts=[corrupted(truth.tokens, 0.8)], strict=True)
+        drafted = bench.write(drafts=[corrupted(truth.tokens, 0.8)])
+        return {"strict_equals_plain": strict.tokens == truth.tokens, "strict_redone": strict.redone,
+                "drafted_equals_plain": drafted.tokens == truth.tokens}  # fmt: skip
+    listen = LiveTranscriber(bench.live)
+    options = TranscribeOptions(no_speech_threshold=None)
+    oracle = HuggingFaceTranscriber(bench.live.modules["merged"], bench.processor)
+    clips = [*bench.clips, *synthetic_clips(most)][:most]
+    began, compared, strict_differ, accepted = time.perf_counter(), 0, 0, []
+    differ: list[str] = []
+    for alpha in (0.5, 0.7):
+        bench.live.apply(MergeRecipe.build("direct", {"direct_alpha": alpha}))
+        for clip in clips:
+            if time.perf_counter() - began > (60 if bench.device.type == "cuda" else 900):
+                break
+            expected = oracle.transcribe(clip, options).tokens
+            fast = listen.transcribe("merged", clip, options)
+            strict = listen.transcribe("merged", clip, replace(options, strict=True))
+            compared += 1
+            differ += [clip.name] * (fast.tokens != expected)
+            strict_differ += strict.tokens != expected
+            accepted += [fast.acceptance] if fast.acceptance is not None else []
+    share = 1 - len(differ) / max(compared, 1)
+    mean = sum(accepted) / len(accepted) if accepted else None
+    return {"compared": compared, "identical_share": share, "strict_identical_share": 1 - strict_differ / compared,
+            "differ": differ[:10], "mean_acceptance": mean}  # fmt: skip
+
+
+@torch.inference_mode()
+def three_models(bench: Bench) -> dict[str, Any]:
+    """A, the mixture and B of a new clip, each drafted by those before it, against one model alone."""
+    bench.live.apply(MergeRecipe.build("direct", {"direct_alpha": 0.5}))
+    names = ("a", "merged", "b")
+    for name in names:
+        bench.write(name)
+
+    def three() -> None:
+        drafts: list[Sequence[int]] = []
+        for name in names:
+            drafts.insert(0, bench.write(name, drafts).tokens)
+
+    one = milliseconds(lambda: bench.write("a"), bench.device, 7, 1)
+    all_three = milliseconds(three, bench.device, 7, 1)
+    return {"one": one, "three": all_three, "ratio": round(all_three / one, 3)}
+
+
+def _generate(bench: Bench, module: Any, **settings: Any) -> Callable[[], list[int]]:
+    configured = bench.vocabulary.generation_config(module)
+    configured.language, configured.task = "<|ru|>", "transcribe"
+    configured.suppress_tokens = list(bench.vocabulary.suppress)
+    configured.begin_suppress_tokens = list(bench.vocabulary.begin_suppress)
+    configured.max_length, configured.num_beams, configured.do_sample = bench.limit, 1, False
+    for key, value in settings.items():
+        setattr(configured, key, value)
+    features = bench.window[None]
+
+    def generate() -> list[int]:
+        output = module.generate(features, generation_config=copy.deepcopy(configured), return_timestamps=False)
+        tokens = output[0].tolist()
+        prompt = len(bench.prompt) if tokens[: len(bench.prompt)] == bench.prompt else 0
+        return [token for token in tokens[prompt:] if token != bench.vocabulary.end]
+
+    return generate
+
+
+@torch.inference_mode()
+def transformers_default(bench: Bench) -> dict[str, Any]:
+    """The same window by `generate` with its default cache, and by the engine without any draft."""
+    bench.live.apply(MergeRecipe.build("slerp", {"slerp_t": 0.5}))
+    generate = _generate(bench, bench.live.modules["merged"])
+    written: list[list[int]] = []
+    repeats = 2 if bench.device.type == "cuda" else 5
+    theirs = milliseconds(lambda: written.append(generate()), bench.device, repeats, 1)
+    ours = milliseconds(bench.write, bench.device, 5, 1)
+    tokens = list(bench.write().tokens)
+    return {"generate": theirs, "engine_without_draft": ours, "speedup": round(theirs / ours, 2),
+            "tokens": len(tokens), "same_tokens": tokens == written[-1][: len(tokens)]}  # fmt: skip
+
+
+@torch.inference_mode()
+def transformers_static(bench: Bench) -> dict[str, Any]:
+    """The same with a static cache, which transformers compiles (the compilation is the warm-up)."""
+    if bench.device.type == "cpu":
+        return {"omitted": "compiling for the CPU needs a C++ compiler"}
+    generate = _generate(bench, bench.live.modules["merged"], cache_implementation="static")
+    began = time.perf_counter()
+    generate()
+    synchronize(bench.device)
+    warm_up = time.perf_counter() - began
+    theirs = milliseconds(generate, bench.device, 2, 1)
+    ours = milliseconds(bench.write, bench.device, 5, 1)
+    return {"generate": theirs, "engine_without_draft": ours, "speedup": round(theirs / ours, 2),
+            "compile_s": round(warm_up, 1)}  # fmt: skip
+
+
+@torch.inference_mode()
+def reload(bench: Bench) -> dict[str, Any]:
+    """What a tool without live merging does after a slider move: save the mixture, load it, generate."""
+    from transformers import WhisperForConditionalGeneration
+
+    folder = bench.folder / "mixture"
+    bench.live.apply(MergeRecipe.build("slerp", {"slerp_t": 0.5}))
+
+    def move() -> None:
+        bench.live.modules["merged"].save_pretrained(folder)
+        module = WhisperForConditionalGeneration.from_pretrained(folder, dtype=bench.live.dtype).to(bench.device)
+        _generate(bench, module.eval())()
+
+    theirs = milliseconds(move, bench.device, 1 if not bench.demo else 3, 0 if not bench.demo else 1)
+    shutil.rmtree(folder, ignore_errors=True)
+    truth = bench.write().tokens
+    apply = bench.applier("slerp")
+
+    def ours() -> None:
+        apply()
+        bench.write(drafts=[truth])
+
+    live = milliseconds(ours, bench.device, 7, 2)
+    return {"save_load_generate": theirs, "live": live, "speedup": round(theirs / live, 1)}
+
+
+def faster_whisper(bench: Bench) -> dict[str, Any]:
+    """CTranslate2 on the same window and weights (demo pair, A), where the package is installed."""
+    if not bench.demo or bench.device.type != "cpu":
+        return {"omitted": "measured on the CPU with the demo pair"}
+    try:
+        import ctranslate2
+    except ImportError:
+        return {"omitted": "ctranslate2 is not installed"}
+    import numpy as np
+
+    target = bench.folder / "ct2"
+    source = str(bench.checkpoints[0].folder)
+    ctranslate2.converters.TransformersConverter(source).convert(str(target), quantization="float32", force=True)
+    model = ctranslate2.models.Whisper(
+        str(target), device="cpu", compute_type="float32", intra_threads=torch.get_num_threads()
+    )
+    features = ctranslate2.StorageView.from_array(np.ascontiguousarray(bench.window[None].float().numpy()))
+
+    def theirs() -> list[int]:
+        result = model.generate(
+            features, [bench.prompt], beam_size=1, max_length=bench.limit + len(bench.prompt),
+            suppress_blank=True, suppress_tokens=list(bench.vocabulary.suppress),
+        )  # fmt: skip
+        return list(result[0].sequences_ids[0])
+
+    encoder = milliseconds(lambda: model.encode(features), bench.device, 5, 1)
+    taken = milliseconds(theirs, bench.device, 5, 1)
+    ours = milliseconds(lambda: bench.write("a"), bench.device, 5, 1)
+    written = bench.write("a")
+    return {"ctranslate2": taken, "ctranslate2_encoder": encoder, "engine_without_draft": ours,
+            "same_tokens": theirs() == list(written.tokens), "tokens": len(written.tokens)}  # fmt: skip
