@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 
-from merger.arithmetic import as_out_of_memory
+from merger.arithmetic import as_out_of_memory, choose_arithmetic
 from merger.bilingual import Text
 from merger.checkpoint import Checkpoint
 from merger.compatibility import compare
@@ -29,7 +29,7 @@ from merger.live.flat import FlatLayout
 from merger.live.loading import HEADROOM, TORCH_DTYPES, choose_device, choose_dtype, free_memory, load_flat
 from merger.live.measure import Measurements
 from merger.live.modules import build_module, pointers
-from merger.live.write import all_copy, carry_out, make_kernel, same, slot_names, stretches
+from merger.live.write import HostKernels, all_copy, carry_out, make_kernel, same, slot_names, stretches
 from merger.operators import Linear, Operator
 from merger.plan import plan_output
 from merger.recipe import MergeRecipe
@@ -141,6 +141,9 @@ class LiveMerge:
         }
         self._pointers = pointers(self._modules["merged"])
         self._measured = Measurements(self.layout, self._sources, self._base)
+        self._host_kernels = None
+        if self.device.type == "cpu":
+            self._host_kernels = HostKernels(choose_arithmetic("cpu"), self._sources, self._base, self._merged)
         self._kernel = make_kernel(self.layout, self._sources, self._merged) if self.resident else None
 
     def _donor(self, name: str) -> Checkpoint:
@@ -237,6 +240,7 @@ class LiveMerge:
         """Let go of all memory; the object cannot be used afterwards."""
         self._modules, self._plans = {}, {}
         self._sources, self._base = (), None
+        self._host_kernels = self._kernel = None
         del self._merged, self._measured
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -311,7 +315,7 @@ class LiveMerge:
         for stretch in stretches(self.layout, changed, self._output_dtypes):
             for name in stretch.names:
                 self._written.pop(name, None)
-            carry_out(stretch, self._read, self._merged, cancelled)
+            carry_out(stretch, self._read, self._merged, cancelled, self._host_kernels)
             self._written.update(dict.fromkeys(stretch.names, stretch.operator))
             count += stretch.stop - stretch.start
         self._holding = "merged"

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from merger.arithmetic import Arithmetic
 from merger.errors import Cancelled
 from merger.live.flat import FlatLayout
 from merger.operators import Chunk, Linear, Operator, TopBlend
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 # Elements per step. On the CPU its temporaries stay in the second-level cache, and it is short enough for torch not to
 # wake its other threads, which costs more than it brings; on a GPU it amortises launches.
 STEP = {"cpu": 1 << 15, "cuda": 1 << 26}
+NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
 Read = Callable[[int, int], tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]
 
 
@@ -59,7 +62,42 @@ def stretches(
         yield joined()
 
 
-def carry_out(stretch: Stretch, read: Read, merged: torch.Tensor, cancelled: Callable[[], bool] | None) -> None:
+class HostKernels:
+    """The compiled kernels of a merge to disk, over flat buffers in host memory."""
+
+    def __init__(
+        self, arithmetic: Arithmetic, sources: Sequence[torch.Tensor], base: torch.Tensor | None, merged: torch.Tensor
+    ) -> None:
+        self._arithmetic = arithmetic
+        self._sources = [*sources, *([] if base is None else [base])]
+        self._raws = [buffer.view(torch.uint8).numpy() for buffer in self._sources]
+        self._dtypes = [NAMES[buffer.dtype] for buffer in self._sources]
+        self._merged, self._out = merged, merged.view(torch.uint8).numpy()
+
+    def apply(self, stretch: Stretch, begin: int, end: int) -> bool:
+        """Write merged[begin:end] if there is a kernel for the operator; False if not."""
+        width = [buffer.element_size() for buffer in self._sources]
+        raws = [raw[begin * size : end * size] for raw, size in zip(self._raws, width, strict=True)]
+        if self._merged.dtype == stretch.dtype:
+            size = stretch.dtype.itemsize
+            out = self._out[begin * size : end * size]
+        else:
+            out = np.empty((end - begin) * stretch.dtype.itemsize, np.uint8)
+        offset = begin - stretch.start
+        if not self._arithmetic.apply(stretch.operator, raws, self._dtypes, offset, out, NAMES[stretch.dtype]):
+            return False
+        if self._merged.dtype != stretch.dtype:
+            self._merged[begin:end].copy_(torch.from_numpy(out).view(stretch.dtype))
+        return True
+
+
+def carry_out(
+    stretch: Stretch,
+    read: Read,
+    merged: torch.Tensor,
+    cancelled: Callable[[], bool] | None,
+    kernels: HostKernels | None = None,
+) -> None:
     """Write a stretch of the mixture, rounded once to its dtype.
 
     Where the buffer is wider than that (a float32 buffer on the CPU, an fp16 checkpoint) the values are those that an
@@ -71,6 +109,8 @@ def carry_out(stretch: Stretch, read: Read, merged: torch.Tensor, cancelled: Cal
         if cancelled is not None and cancelled():
             raise Cancelled
         end = min(begin + step, stretch.stop)
+        if kernels is not None and kernels.apply(stretch, begin, end):
+            continue
         sources, base = read(begin, end)
         result = stretch.operator(Chunk(sources, base, begin - stretch.start))
         merged[begin:end].copy_(result if merged.dtype == stretch.dtype else result.to(stretch.dtype))
