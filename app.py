@@ -40,6 +40,14 @@ def read_logins(settings: Settings) -> list[tuple[str, str]] | None:
     return [(name, word) for name, _, word in (line.partition(":") for line in lines) if name and word]
 
 
+def _stop(number: int, frame: object) -> None:
+    """SIGTERM ends as Ctrl-C does: the running job stops at its next poll, the database is closed.
+
+    Not by sending SIGINT: a process that was started in the background may ignore that one.
+    """
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -53,10 +61,11 @@ def main() -> int:
     app = build_app(settings)
     app.queue(default_concurrency_limit=32)
     app.workshop.warm_up()
-    # SIGTERM ends as Ctrl-C does: the running job stops at its next poll, the database is closed.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app.launch(**launch_options(settings, app.workshop))
+    except KeyboardInterrupt:
+        pass
     finally:
         app.workshop.close()
     return 0

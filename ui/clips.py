@@ -23,7 +23,7 @@ import numpy as np
 from evaluation.audio import AudioClip, AudioLimits, load_clip
 from evaluation.errors import BadAudio
 from merger.bilingual import Text
-from ui.errors import NotFound
+from ui.errors import NotFound, bilingual
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +43,14 @@ class ClipEntry:
     """A clip that can be chosen: `id` is the content's hash, `reference` what is really said, where that is known."""
 
     id: str
-    name: str
+    name: Text
     path: Path
     seconds: float
     reference: str | None = None
     tag: dict[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"id": self.id, "name": self.name, "seconds": self.seconds, "tag": self.tag}
+        return {"id": self.id, "name": bilingual(self.name), "seconds": self.seconds, "tag": self.tag}
 
 
 class Clips:
@@ -86,7 +86,7 @@ class Clips:
         except BadAudio as error:
             # The cache's file name is not the person's.
             raise BadAudio(**{**error.facts, "name": name}) from None
-        entry = ClipEntry(clip.sha256, name, self._keep(owner, source, clip.sha256), clip.seconds)
+        entry = ClipEntry(clip.sha256, Text(name, name), self._keep(owner, source, clip.sha256), clip.seconds)
         with self._lock:
             self._own.setdefault(owner, {})[entry.id] = entry
             self._remember(clip)
@@ -187,10 +187,14 @@ def read_samples(folder: Path) -> list[ClipEntry]:
     return entries
 
 
-def _title(row: dict[str, Any]) -> str:
+def _title(row: dict[str, Any]) -> Text:
+    """The manifest's titles, otherwise the first words of what is said."""
+    if row.get("title_ru") and row.get("title_en"):
+        return Text(str(row["title_ru"]), str(row["title_en"]))
     words = str(row.get("text", "")).split()
     title = " ".join(words[:4]).rstrip(".,!?;:—–- ")
-    return (title + " …" if len(words) > 4 else title) or Path(row["audio_filepath"]).stem
+    said = (title + " …" if len(words) > 4 else title) or Path(row["audio_filepath"]).stem
+    return Text(said, said)
 
 
 def _tag(row: dict[str, Any]) -> dict[str, str]:

@@ -181,7 +181,7 @@ class Workshop:
 
             result = yield from self.listening(job, sources, models, recipe, clip, reference, publish)
             finished = {**head, "models": models, **result}
-            self._remember(session.owner, recipe, sources, entry.name, clip, reference, finished)
+            self._remember(session.owner, recipe, sources, entry.name.ru, clip, reference, finished)
             session.publish(history_version=job.id)
             return finished
 

@@ -110,7 +110,7 @@ def test_recording_through_the_microphone(visit: Visit) -> None:
     page.wait_for_function("WM.slices.clips.shelf.length === 1")
     visitor.settled()
     clip = page.evaluate("WM.slices.clip")
-    assert clip["name"].startswith("Микрофон") and 0.5 < clip["seconds"] < 5
+    assert clip["name"]["ru"].startswith("Микрофон") and 0.5 < clip["seconds"] < 5
     assert max(clip["peaks"]) == 1.0
 
 

@@ -39,7 +39,7 @@ def test_a_first_visit_finds_the_pair_a_sample_and_hears_it(workshop: Workshop) 
     session = workshop.session(OWNER)
     assert session.get("models")["verdict"]["state"] == "ok"
     assert session.get("recipe")["preset"] == "start"
-    assert session.get("clip")["name"].startswith("Первая запись")
+    assert session.get("clip")["name"]["ru"].startswith("Первая запись")
     result = heard(workshop, session)
     assert {"a", "merged", "b", "slots"} <= set(result)
     assert result["digest"] == session.get("recipe")["key"]
@@ -146,8 +146,8 @@ def test_an_upload_is_taken_over_heard_and_forgotten(workshop: Workshop, tmp_pat
     act(workshop, session, "clips.add", path=str(upload), name="../../моя <b>запись</b>.wav")
     assert not upload.exists()
     clip = session.get("clip")
-    assert clip["name"] == "b>.wav" or clip["name"].endswith(".wav")
-    assert "/" not in clip["name"]
+    assert clip["name"]["ru"] == "b>.wav" == clip["name"]["en"]
+    assert "/" not in clip["name"]["ru"]
     assert heard(workshop, session)["clip"] == clip["id"]
     act(workshop, session, "clips.forget", id=clip["id"])
     assert session.get("clips")["shelf"] == []

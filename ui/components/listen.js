@@ -57,8 +57,8 @@ WM.island("listen", (root) => {
   };
   const clock = el("span.wm-figures"), level = el("span");
 
-  const chip = (clip) => el("button.wm-clip", { type: "button", "aria-pressed": String(WM.slices.clip?.id === clip.id), title: clip.name, "data-focus": `clip-${clip.id}`, onclick: () => { WM.attempt("clips.choose", { id: clip.id }); WM.step("sample"); } },
-    el("span", {}, clip.name), el("span.wm-quiet", {}, [pick(clip.tag), WM.seconds(clip.seconds)].filter(Boolean).join(" · ")));
+  const chip = (clip) => el("button.wm-clip", { type: "button", "aria-pressed": String(WM.slices.clip?.id === clip.id), title: pick(clip.name), "data-focus": `clip-${clip.id}`, onclick: () => { WM.attempt("clips.choose", { id: clip.id }); WM.step("sample"); } },
+    el("span", {}, pick(clip.name)), el("span.wm-quiet", {}, [pick(clip.tag), WM.seconds(clip.seconds)].filter(Boolean).join(" · ")));
   const draw = () => {
     const clips = WM.slices.clips ?? { samples: [], shelf: [] };
     const scroll = [...root.querySelectorAll(".wm-shelf")].map((node) => node.scrollLeft);
@@ -71,7 +71,7 @@ WM.island("listen", (root) => {
             : button(uploading ? t("uploading") : t("upload"), () => file.click(), { icon: "upload", disabled: uploading > 0, focus: "upload" }), file),
         clips.samples.length ? el("div.wm-shelf", { role: "group", "aria-label": t("samples") }, clips.samples.map(chip)) : el("p.wm-quiet", {}, t("samples.none"))),
       clips.shelf.length > 0 && el("div.wm-shelf", { role: "group", "aria-label": t("shelf") }, el("span.wm-quiet", {}, t("shelf") + ":"),
-        clips.shelf.map((clip) => el("span.wm-clip-own", {}, chip(clip), button("", () => WM.attempt("clips.forget", { id: clip.id }), { icon: "close", kind: "ghost", title: t("shelf.remove", { name: clip.name }), focus: `forget-${clip.id}` })))));
+        clips.shelf.map((clip) => el("span.wm-clip-own", {}, chip(clip), button("", () => WM.attempt("clips.forget", { id: clip.id }), { icon: "close", kind: "ghost", title: t("shelf.remove", { name: pick(clip.name) }), focus: `forget-${clip.id}` })))));
     root.querySelectorAll(".wm-shelf").forEach((node, index) => { node.scrollLeft = scroll[index] ?? 0; });
   };
   for (const kind of ["dragover", "dragenter"]) card.addEventListener(kind, (event) => { event.preventDefault(); card.classList.add("wm-drop"); });

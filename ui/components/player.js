@@ -1,7 +1,7 @@
 // The one player of the page: waveform, the three models' words under it, loop, speed. Everything that sounds goes through it.
 WM.island("player", (root) => {
   "use strict";
-  const { t, el, button, fill, icon } = WM;
+  const { t, el, button, fill, icon, pick } = WM;
   const audio = new Audio();
   audio.preload = "auto";
   const RATES = [0.5, 0.75, 1, 1.25, 1.5, 2];
@@ -70,7 +70,7 @@ WM.island("player", (root) => {
     const changed = fresh?.id !== clip?.id;
     clip = fresh;
     if (changed) { audio.pause(); stretch = null; heard = 0; if (clip) audio.src = clip.url; else audio.removeAttribute("src"); seek.max = clip?.seconds ?? 1; requestAnimationFrame(draw); }
-    name.textContent = clip?.name ?? t("clip.none");
+    name.textContent = clip ? pick(clip.name) : t("clip.none");
     play.disabled = !clip;
     drawWords();
   });

@@ -76,7 +76,8 @@ WM.island("shell", (root) => {
     el("ol", {}, Object.keys(steps).map((name, index) => el("li", { data: { done: steps[name] } }, el("b", { "aria-hidden": "true" }, index + 1), t("tour." + name)))),
     button(t("tour.skip"), () => { tour.hidden = true; WM.storage.set("tour", "done"); }, { kind: "small" }));
   WM.step = (name) => {
-    if (tour.hidden || steps[name]) return;
+    // Texts are there from the start; they are compared once something was moved.
+    if (tour.hidden || steps[name] || (name === "compare" && !steps.slider)) return;
     steps[name] = true; drawTour();
     if (Object.values(steps).every(Boolean)) setTimeout(() => { tour.hidden = true; WM.storage.set("tour", "done"); }, 4000);
   };

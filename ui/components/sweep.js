@@ -12,7 +12,7 @@ WM.island("sweep", (root) => {
     const all = clips();
     fill(setup, el("h2", {}, t("sweep.title")), el("p.wm-quiet", {}, t("sweep.hint")),
       el("fieldset", { style: { border: 0, padding: 0, margin: 0 } }, el("legend.wm-quiet", {}, t("sweep.clips", { n: chosen.size, total: all.length })),
-        el("div.wm-pick", {}, all.map((clip) => el("label.wm-check", { title: clip.name }, el("input", { type: "checkbox", checked: chosen.has(clip.id), "data-focus": `sweep-${clip.id}`, onchange: (event) => { if (event.target.checked) chosen.add(clip.id); else chosen.delete(clip.id); drawSetup(); } }), el("span", {}, clip.name))))),
+        el("div.wm-pick", {}, all.map((clip) => el("label.wm-check", { title: pick(clip.name) }, el("input", { type: "checkbox", checked: chosen.has(clip.id), "data-focus": `sweep-${clip.id}`, onchange: (event) => { if (event.target.checked) chosen.add(clip.id); else chosen.delete(clip.id); drawSetup(); } }), el("span", {}, pick(clip.name)))))),
       el("div.wm-row", {}, button(t("sweep.all"), () => { chosen = new Set(all.map((clip) => clip.id)); drawSetup(); }, { kind: "small" }), button(t("sweep.none"), () => { chosen.clear(); drawSetup(); }, { kind: "small" })),
       el("div.wm-kinds", {}, KINDS.map((kind) => { const node = button(t("sweep.kind." + kind), () => begin(kind), { disabled: !chosen.size, focus: `kind-${kind}` }); node.append(el("span.wm-quiet", {}, t("sweep.kind." + kind + ".hint"), estimate(kind))); return node; })));
   };
@@ -25,11 +25,11 @@ WM.island("sweep", (root) => {
   const load = (row) => { if (row.side === "merged") { WM.attempt("mixer.paste", { text: JSON.stringify(row.recipe) }); WM.toast(t("sweep.loaded"), "good"); } };
   const title = (row) => [row.side !== "merged" && mark(row.side), " ", pick(row.sentence)];
   const table = (sweep) => el("div.wm-scroll", {}, el("table.wm-matrix", {},
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("sweep.recipe")), el("th", { scope: "col", title: t("wer.help") }, t("wer")), sweep.clips.map((clip) => el("th", { scope: "col", title: clip.name }, clip.name)))),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("sweep.recipe")), el("th", { scope: "col", title: t("wer.help") }, t("wer")), sweep.clips.map((clip) => el("th", { scope: "col", title: pick(clip.name) }, pick(clip.name))))),
     el("tbody", {}, sweep.rows.map((row) => el("tr", { data: { best: String(row.digest === sweep.best && row.side === "merged") } },
       el("th", { scope: "row" }, title(row), row.digest === sweep.best && row.side === "merged" && el("b", {}, " · ", t("sweep.best"))),
       el("td.wm-mean", {}, row.wer == null ? "—" : WM.percent(row.wer)),
-      sweep.clips.map((clip) => { const cell = row.cells[clip.id]; return el("td", {}, cell ? el("button", { type: "button", title: cell.text, "aria-label": `${pick(row.sentence)}, ${clip.name}: ${cell.wer == null ? cell.text : WM.percent(cell.wer)}`, onclick: () => load(row) }, cell.wer == null ? "…" : WM.percent(cell.wer, 0)) : "")}))))));
+      sweep.clips.map((clip) => { const cell = row.cells[clip.id]; return el("td", {}, cell ? el("button", { type: "button", title: cell.text, "aria-label": `${pick(row.sentence)}, ${pick(clip.name)}: ${cell.wer == null ? cell.text : WM.percent(cell.wer)}`, onclick: () => load(row) }, cell.wer == null ? "…" : WM.percent(cell.wer, 0)) : "")}))))));
   const curve = (sweep) => {
     const points = sweep.rows.filter((row) => row.x != null && row.wer != null);
     if (points.length < 2) return null;
