@@ -15,6 +15,7 @@ import numpy as np
 
 from merger.arrays import Array
 from merger.bilingual import Text
+from merger.digests import plain_pieces
 from merger.dtypes import TORCH_NAMES, all_finite, narrow, widen
 from merger.errors import DeviceUnavailable, OutOfMemory
 from merger.operators import Cut, Operator
@@ -42,6 +43,10 @@ class Arithmetic:
     def finite(self, raw: np.ndarray, dtype: str) -> bool:
         """Whether raw bytes hold neither NaN nor infinity."""
         return all_finite(raw, dtype)
+
+    def hash_pieces(self, data: np.ndarray) -> bytes | None:
+        """Digests of consecutive whole pieces (see `digests`)."""
+        return plain_pieces(data)
 
     def gram(self, view: StreamView) -> np.ndarray | None:
         """A faster `TensorView.gram`, or None."""

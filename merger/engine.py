@@ -6,7 +6,6 @@ to one worker, and everything that is summed is summed in a fixed order.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from merger.arithmetic import Arithmetic
+from merger.digests import TensorDigest
 from merger.dtypes import WIDTH
 from merger.errors import Cancelled, NonfiniteWeights
 from merger.layout import Place, place_of
@@ -47,7 +47,7 @@ class Output:
     file: OutputFile
     data_start: int
     survey: Any = None
-    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 (hex) per tensor
+    digests: dict[str, str] = field(default_factory=dict)  # per tensor, see `digests`
     copied: int = 0  # tensors equal in all sources, copied as they are
     notes: dict[str, dict[str, float]] = field(default_factory=dict)  # what the method noted per tensor
 
@@ -162,14 +162,14 @@ class Engine:
         place = place_of(name, shape, self._config)
         tensor = StreamedTensor(self._files, place, buffers, self._arithmetic.step, self._check_stop)
         operators = [(output, self._plan(output, tensor)) for output in self._outputs]
-        digests = [hashlib.sha256() for _ in operators]
+        digests = [TensorDigest(self._arithmetic.hash_pieces) for _ in operators]
         row = max(operator.row for _, operator in operators)
         for start, count in tensor.stretches(row):
             for (output, operator), digest in zip(operators, digests, strict=True):
                 target = output.plan.tensors[index]
                 out = buffers.get("out", count * WIDTH[target.dtype])
                 self._merge_stretch(output, operator, tensor, start, out, target)
-                digest.update(out.data)
+                digest.update(out)
                 output.file.write(out.data, output.data_start + target.offset + start * WIDTH[target.dtype])
                 with self._lock:
                     self._done_bytes += len(out)

@@ -24,6 +24,7 @@ import numpy as np
 from merger.arithmetic import Arithmetic
 from merger.arrays import bits_of, single
 from merger.deltas import DeltaMerge, Trim
+from merger.digests import PIECE_BYTES
 from merger.dtypes import WIDTH, widen
 from merger.hashing import cache_folder
 from merger.operators import Cut, Difference, Linear, Operator, TopBlend
@@ -94,6 +95,7 @@ def load() -> ctypes.CDLL | None:
     library.wm_widen.argtypes = (number, pointer, count, pointer)
     library.wm_narrow.argtypes = (number, pointer, count, pointer)
     library.wm_finite.argtypes = (number, pointer, count)
+    library.wm_sha256_pieces.argtypes = (pointer, count, count, pointer)
     library.wm_linear.argtypes = (number, pointer, pointer, pointer, count, number, pointer)
     library.wm_gram.argtypes = (number, pointer, pointer, count, count, pointer)
     pattern = ctypes.c_int32
@@ -151,6 +153,12 @@ class NativeArithmetic(Arithmetic):
 
     def finite(self, raw: np.ndarray, dtype: str) -> bool:
         return bool(self._library.wm_finite(CODES[dtype], raw.ctypes.data, len(raw) // WIDTH[dtype]))
+
+    def hash_pieces(self, data: np.ndarray) -> bytes | None:
+        count = len(data) // PIECE_BYTES
+        out = np.empty(count * 32, np.uint8)
+        done = self._library.wm_sha256_pieces(data.ctypes.data, count, PIECE_BYTES, out.ctypes.data)
+        return out.tobytes() if done else None
 
     def gram(self, view: StreamView) -> np.ndarray | None:
         tensor = view.tensor

@@ -81,7 +81,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_checksums(folder: Path, header: bytes, digests: Mapping[str, str]) -> None:
-    """SHA-256 of the weights' header, of each tensor's bytes, and of every other file of the folder."""
+    """SHA-256 of the weights' header and of every other file, and each tensor's digest (see `digests`)."""
     files = sorted(file for file in folder.iterdir() if file.name not in {SINGLE_FILE, CHECKSUMS_FILE})
     checksums = {
         "format": FORMAT,
@@ -90,6 +90,7 @@ def write_checksums(folder: Path, header: bytes, digests: Mapping[str, str]) -> 
             "file": SINGLE_FILE,
             "header": hashlib.sha256(header).hexdigest(),
             "tensors": dict(digests),
+            "tensor_digest": "sha256 of the sha256 of 256 KiB pieces",
         },
     }
     write_json(folder / CHECKSUMS_FILE, checksums)

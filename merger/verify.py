@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from merger.bilingual import Text
 from merger.checkpoint import SINGLE_FILE, open_folder, read_json
+from merger.digests import TensorDigest
 from merger.dtypes import WIDTH, all_finite
 from merger.errors import CorruptFile, MissingFile, NonfiniteWeights, WhisperMergeError
 from merger.plan import OutputPlan
@@ -154,15 +157,13 @@ def _check_header(folder: Path, checksums: dict[str, Any], length: int) -> None:
 
 
 def _read_tensor(entry: TensorEntry) -> tuple[str, bool]:
-    import numpy as np
-
-    digest, finite, left = hashlib.sha256(), True, entry.nbytes
+    digest, finite, left = TensorDigest(), True, entry.nbytes
     with entry.file.open("rb") as stream:
         stream.seek(entry.offset)
         while left:
-            block = stream.read(min(left, READ_BYTES))
+            block = np.frombuffer(stream.read(min(left, READ_BYTES)), np.uint8)
             digest.update(block)
             if entry.dtype in WIDTH:
-                finite = finite and all_finite(np.frombuffer(block, np.uint8), entry.dtype)
+                finite = finite and all_finite(block, entry.dtype)
             left -= len(block)
     return digest.hexdigest(), finite

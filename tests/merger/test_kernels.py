@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from merger import native
 from merger.arithmetic import Arithmetic
 from merger.deltas import DeltaMerge, Trim
+from merger.digests import PIECE_BYTES, TensorDigest, plain_pieces
 from merger.dtypes import WIDTH, all_finite, narrow, widen
 from merger.layout import place_of
 from merger.operators import EVERYTHING, Chunk, Cut, Difference, Linear, TopBlend
@@ -204,6 +206,25 @@ def test_histogram_is_that_of_the_twin(upper: int | None) -> None:
         found = fast.histogram(magnitude, upper)
         np.testing.assert_array_equal(found, plain.histogram(magnitude, upper))
         assert upper is not None or found.sum() == 100_001
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 5])
+def test_piece_hashes_are_sha256(pieces: int) -> None:
+    data = np.random.default_rng(pieces).integers(0, 256, pieces * PIECE_BYTES, dtype=np.uint8)
+    found = KERNELS.hash_pieces(data)
+    assert found in {None, plain_pieces(data)}  # None: no SHA instructions in this processor
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES + 77])
+@pytest.mark.parametrize("stretch", [1000, PIECE_BYTES // 2 + 3, 4 * PIECE_BYTES])
+def test_tensor_digest_by_definition(size: int, stretch: int) -> None:
+    data = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
+    digest = TensorDigest(KERNELS.hash_pieces)
+    for start in range(0, size, stretch):
+        digest.update(data[start : start + stretch])
+    pieces = [data[start : start + PIECE_BYTES].tobytes() for start in range(0, size, PIECE_BYTES)]
+    expected = hashlib.sha256(b"".join(hashlib.sha256(piece).digest() for piece in pieces)).hexdigest()
+    assert digest.hexdigest() == expected
 
 
 def test_negative_zero_survives(tmp_path: Path) -> None:
