@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "WHISPER_MERGE_"
 LANGUAGES = ("ru", "en")
+READ_BY_MERGER = {"WHISPER_MERGE_CACHE", "WHISPER_MERGE_KERNELS"}  # known settings, though not the page's
 
 
 class BadSetting(ValueError):
@@ -61,7 +62,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from `WHISPER_MERGE_…` variables. An unknown one is an error: a misspelt limit must not be ignored."""
     known = {name: value for name, value in environment.items() if name.startswith(PREFIX) and value != ""}
     readers = _readers()
-    unknown = sorted(set(known) - {PREFIX + name for name in readers})
+    unknown = sorted(set(known) - {PREFIX + name for name in readers} - READ_BY_MERGER)
     if unknown:
         expected = ", ".join(PREFIX + name for name in readers)
         raise BadSetting(f"unknown setting {', '.join(unknown)}; known settings: {expected}")

@@ -52,3 +52,7 @@ def test_the_demo_pair_is_the_default_and_a_named_pair_goes_first(tmp_path: Path
     assert settings.default_models == {"a": "a", "b": "b", "base": None}
     named = Settings(demo_models=tmp_path, model_a="x/y", model_b="x/z")
     assert named.default_models == {"a": "x/y", "b": "x/z", "base": None}
+
+
+def test_settings_of_the_merging_engine_are_known_too() -> None:
+    assert from_environment({"WHISPER_MERGE_KERNELS": "off", "WHISPER_MERGE_CACHE": "/tmp/cache"}) == from_environment({})
