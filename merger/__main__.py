@@ -85,11 +85,11 @@ def run_merge(arguments: Sequence[str], lang: str) -> int:
 
 
 def _merge(request: MergeRequest, lang: str) -> tuple[list[Any], tuple[Any, Any, Any]]:
-    from merger.checkpoint import open_checkpoint
+    from merger.compatibility import open_all
     from merger.disk import merge_outputs
     from merger.engine import BASE
 
-    sources = {key: open_checkpoint(path) for key, path in request.sources.items()}
+    sources = open_all(request.sources)
     models = [model.name for key, model in sources.items() if key != BASE]
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -148,7 +148,8 @@ def run_verify(arguments: Sequence[str], lang: str) -> int:
 
 def run_explain(arguments: Sequence[str], lang: str) -> int:
     """Show where two models differ."""
-    from merger.checkpoint import open_checkpoint
+    from merger.compatibility import open_all
+    from merger.engine import BASE
     from merger.explain import explain
     from merger.explain_table import explanation_table
     from merger.provenance import write_json
@@ -156,9 +157,9 @@ def run_explain(arguments: Sequence[str], lang: str) -> int:
     given, folders = _options(arguments, {"--base", "--save"}, {"--json"})
     if len(folders) != 2:
         raise _usage("python -m merger explain A B [--base S] [--json] [--save FILE]")
-    a, b = (open_checkpoint(folder) for folder in folders)
-    base = open_checkpoint(given["--base"]) if "--base" in given else None
-    found = explain(a, b, base)
+    places = {"a": folders[0], "b": folders[1], **({BASE: given["--base"]} if "--base" in given else {})}
+    models = open_all(places)
+    found = explain(models["a"], models["b"], models.get(BASE))
     if "--save" in given:
         file = Path(given["--save"])
         with disk_errors(file):

@@ -20,6 +20,7 @@ from typing import Any
 from merger.bilingual import Text
 from merger.errors import CorruptFile, MissingFile, MissingShard, PathNotAllowed, UnsafeFormat
 from merger.hashing import file_sha256
+from merger.hub import fetch_model, fetch_small_files
 from merger.layout import EMBEDDING, TIED_HEAD
 from merger.safetensors_header import TensorEntry, read_header
 
@@ -136,6 +137,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return parsed
 
 
+def is_hub_id(given: str) -> bool:
+    """Whether a name is a Hub id and not a folder that is there."""
+    return bool(HUB_ID.fullmatch(given)) and not Path(given).expanduser().exists()
+
+
 def open_checkpoint(
     path_or_hub_id: str | os.PathLike[str],
     *,
@@ -148,12 +154,26 @@ def open_checkpoint(
     subclasses, PathNotAllowed, Offline.
     """
     given = os.fspath(path_or_hub_id)
-    path = Path(given).expanduser()
-    if HUB_ID.fullmatch(given) and not path.exists():
-        from merger.hub import open_from_hub
+    if is_hub_id(given):
+        folder = fetch_model(given)
+        return open_folder(folder, location=given, name=name, hub_id=given, revision=folder.name)
+    path = _local_folder(given, None if allowed_roots is None else list(allowed_roots))
+    return open_folder(path, location=given, name=name)
 
-        return open_from_hub(given)
-    allowed_roots = None if allowed_roots is None else list(allowed_roots)
+
+def peek_config(
+    path_or_hub_id: str | os.PathLike[str], *, allowed_roots: Iterable[str | os.PathLike[str]] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Name and config of a model; of a Hub id only the small files are fetched. Raises as `open_checkpoint` does."""
+    given = os.fspath(path_or_hub_id)
+    if is_hub_id(given):
+        return given.split("/")[1], read_json(fetch_small_files(given) / "config.json")
+    path = _local_folder(given, None if allowed_roots is None else list(allowed_roots))
+    return path.resolve().name, read_json(path / "config.json")
+
+
+def _local_folder(given: str, allowed_roots: list[str | os.PathLike[str]] | None) -> Path:
+    path = Path(given).expanduser()
     if allowed_roots is not None:
         check_allowed(path, allowed_roots, given)
     if path.is_file():
@@ -167,7 +187,7 @@ def open_checkpoint(
             # A link inside an allowed folder must not lead out of all of them.
             if file.is_symlink():
                 check_allowed(file, allowed_roots, given)
-    return open_folder(path, location=given, name=name)
+    return path
 
 
 def check_allowed(path: Path, allowed_roots: Iterable[str | os.PathLike[str]], given: str) -> None:

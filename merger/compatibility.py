@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from merger.bilingual import Text
-from merger.checkpoint import Checkpoint, read_json
+from merger.checkpoint import Checkpoint, is_hub_id, open_checkpoint, peek_config, read_json
 from merger.errors import CorruptFile, Fault, IncompatibleModels, MissingFile
 from merger.layout import TIED_HEAD
 
@@ -60,6 +61,20 @@ class Compatibility:
             raise IncompatibleModels(mismatches=self.mismatches)
 
 
+def open_all(
+    paths: Mapping[str, str | os.PathLike[str]], *, allowed_roots: Sequence[str | os.PathLike[str]] | None = None
+) -> dict[str, Checkpoint]:
+    """Open several models: the configs of all first, so that unlike ones are refused before gigabytes are fetched.
+
+    Raises IncompatibleModels with every mismatch of the configs, and what `open_checkpoint` raises.
+    """
+    if any(is_hub_id(os.fspath(path)) for path in paths.values()):
+        first, *others = [peek_config(path, allowed_roots=allowed_roots) for path in paths.values()]
+        mismatches = [fault for other in others for fault in _config_mismatches(first, other)]
+        Compatibility(mismatches, []).raise_if_incompatible()
+    return {key: open_checkpoint(path, allowed_roots=allowed_roots) for key, path in paths.items()}
+
+
 def compare(a: Checkpoint, b: Checkpoint, *others: Checkpoint, base: Checkpoint | None = None) -> Compatibility:
     """Compare all models with the first; reads configs, headers and tokenizers (weights only for a stored head)."""
     mismatches: list[Mismatch] = []
@@ -74,7 +89,7 @@ def compare(a: Checkpoint, b: Checkpoint, *others: Checkpoint, base: Checkpoint 
         )
     mismatches.extend(_unsupported(a))
     for other in (b, *others, *([base] if base is not None else [])):
-        mismatches.extend(_config_mismatches(a, other))
+        mismatches.extend(_config_mismatches((a.name, a.config), (other.name, other.config)))
         mismatches.extend(_unsupported(other))
         if not any(mismatch.parameter == "architecture" for mismatch in mismatches):
             # Different architectures differ in hundreds of tensors; the cause has been named already.
@@ -91,14 +106,14 @@ def compare(a: Checkpoint, b: Checkpoint, *others: Checkpoint, base: Checkpoint 
     return Compatibility(mismatches, warnings)
 
 
-def _config_mismatches(a: Checkpoint, b: Checkpoint) -> list[Mismatch]:
+def _config_mismatches(a: tuple[str, Mapping[str, Any]], b: tuple[str, Mapping[str, Any]]) -> list[Mismatch]:
     found = []
     for key, label in ARCHITECTURE.items():
-        ours, theirs = (model.config.get(key, DEFAULTS.get(key)) for model in (a, b))
+        ours, theirs = (config.get(key, DEFAULTS.get(key)) for _, config in (a, b))
         if ours != theirs:
             sentence = Text(
-                f"{label.ru}: у «{a.name}» {ours}, у «{b.name}» {theirs}.",
-                f"{label.en}: {ours} in “{a.name}”, {theirs} in “{b.name}”.",
+                f"{label.ru}: у «{a[0]}» {ours}, у «{b[0]}» {theirs}.",
+                f"{label.en}: {ours} in “{a[0]}”, {theirs} in “{b[0]}”.",
             )
             found.append(Fault(sentence, SAME_VERSION, "architecture"))
     return found

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from merger.bilingual import Text
-from merger.checkpoint import Checkpoint, open_folder
 from merger.errors import Offline
 
-SMALL_FILES = ("*.json", "*.txt", "*.jinja")
+SMALL_FILES = ("*.json", "*.txt", "*.jinja", "README.md")
 WEIGHTS = ("*.safetensors",)
+# How long to wait for the Hub's answer before what lies in the cache is used.
+ANSWER_SECONDS = 5
 
 
-def open_from_hub(hub_id: str, revision: str | None = None) -> Checkpoint:
-    """Fetch a model and open it. Raises Offline at once if the Hub cannot be reached and nothing is cached."""
-    folder = _snapshot(hub_id, revision, (*SMALL_FILES, *WEIGHTS))
-    return open_folder(folder, location=hub_id, hub_id=hub_id, revision=folder.name)
+def fetch_small_files(hub_id: str) -> Path:
+    """Configs, tokenizer and card of a model in the Hub's cache, resolved to a commit. Raises Offline."""
+    return _snapshot(hub_id, SMALL_FILES)
 
 
-def _snapshot(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+def fetch_model(hub_id: str) -> Path:
+    """The whole model in the Hub's cache: safetensors and what lies beside them, nothing else. Raises Offline."""
+    return _snapshot(hub_id, (*SMALL_FILES, *WEIGHTS))
+
+
+def _snapshot(hub_id: str, patterns: Sequence[str]) -> Path:
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+        import huggingface_hub
+        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
     except ImportError as error:
-        raise Offline(model=hub_id, detail=Text("нет huggingface_hub", "huggingface_hub is missing")) from error
+        raise Offline(model=hub_id, detail=Text("нет пакета huggingface_hub", "huggingface_hub is missing")) from error
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns), etag_timeout=5))
-    except RepositoryNotFoundError as error:
+        folder = huggingface_hub.snapshot_download(
+            hub_id, allow_patterns=list(patterns), etag_timeout=ANSWER_SECONDS
+        )
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         detail = Text("такой модели нет или она закрыта", "there is no such model, or it is private")
         raise Offline(model=hub_id, detail=detail) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except Exception as error:
+        # The library lets its HTTP client's own errors through; whatever it was, the model did not come.
         detail = Text("нет связи, и на диске её нет", "no connection, and it is not on the disk")
         raise Offline(model=hub_id, detail=detail) from error
+    return Path(folder)
