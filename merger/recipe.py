@@ -86,7 +86,7 @@ class MergeRecipe:
             names = ", ".join(unknown)
             raise recipe_fault(f"В рецепте есть незнакомые поля: {names}.", f"The recipe has unknown fields: {names}.")
         for key in ("parameters", "parts", "sources"):
-            if not isinstance(recipe.get(key) or {}, Mapping):
+            if not isinstance(recipe.get(key, {}), Mapping):
                 raise recipe_fault(f"Поле рецепта «{key}» — не объект.", f"The recipe's “{key}” is not an object.")
         sources = {str(key): str(value) for key, value in (recipe.get("sources") or {}).items()}
         return cls.build(

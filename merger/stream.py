@@ -33,11 +33,13 @@ class SourceFiles:
         self._entries = {key: checkpoint.weights() for key, checkpoint in sources.items()}
         self._descriptors: dict[Path, int] = {}
         self._identities: dict[Path, tuple[int, int, int]] = {}
+        self._asked: dict[Path, int] = {}  # up to which byte of a file the kernel was asked to read ahead
         for checkpoint in sources.values():
             for file in checkpoint.files:
                 if file not in self._descriptors:
                     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
                     self._descriptors[file] = descriptor
+                    self._asked[file] = 0
                     self._identities[file] = self._identity(descriptor)
 
     def __enter__(self) -> SourceFiles:
@@ -68,6 +70,7 @@ class SourceFiles:
         """Fill `buffer` (uint8) with the tensor's bytes from byte `start` on. Raises IncompleteFile."""
         descriptor = self._descriptors[entry.file]
         view, offset = buffer.data, entry.offset + start
+        self._read_ahead(entry.file, descriptor, offset + len(view))
         while view:
             count = os.preadv(descriptor, [view], offset)
             if count <= 0:
@@ -75,11 +78,13 @@ class SourceFiles:
                 raise IncompleteFile(file=entry.file.name, expected=entry.offset + entry.nbytes, found=found)
             view, offset = view[count:], offset + count
 
-    def read_ahead(self, entry: TensorEntry, start: int) -> None:
-        """Ask the kernel for what comes next, so that a cold disk is read in one long run."""
-        if hasattr(os, "posix_fadvise"):
-            descriptor = self._descriptors[entry.file]
-            os.posix_fadvise(descriptor, entry.offset + start, AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+    def _read_ahead(self, file: Path, descriptor: int, end: int) -> None:
+        """Ask the kernel for what comes next, so that a cold disk is read in long runs whatever the workers' order."""
+        if end + AHEAD_BYTES // 2 <= self._asked[file] or not hasattr(os, "posix_fadvise"):
+            return
+        begin = self._asked[file] if end < self._asked[file] else end
+        self._asked[file] = begin + AHEAD_BYTES
+        os.posix_fadvise(descriptor, begin, AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 class Buffers:

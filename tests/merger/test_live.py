@@ -17,6 +17,8 @@ from merger.layout import EMBEDDING, TIED_HEAD
 from merger.live import LiveMerge, ModelName
 from merger.live.flat import FlatLayout
 from merger.live.modules import pointers
+from merger.live.tables import Table, is_copy
+from merger.operators import Cut, Linear, TopBlend, average
 from merger.recipe import MergeRecipe
 from merger.registry import methods
 from tests.conftest import TinyPair
@@ -142,7 +144,7 @@ def test_generations_count_up(live: LiveMerge) -> None:
 def test_after_a_cancelled_merge_the_one_before_is_lent(live: LiveMerge) -> None:
     live.apply(MergeRecipe.build("slerp", {"slerp_t": 0.2}))
     before, generation = weights(live), live.generation
-    for patience in (0, 3, 90):
+    for patience in (0, 3, 60):
         polls = iter([False] * patience)
         with pytest.raises(Cancelled):
             live.apply(MergeRecipe.build("slerp", {"slerp_t": 0.8}), lambda polls=polls: next(polls, True))
@@ -171,10 +173,13 @@ def test_narrow_buffers_hold_the_rounded_mixture(dtype: str, checkpoints: dict[s
     assert torch.equal(weights(narrow)[EMBEDDING], expected)
 
 
-def test_a_failed_method_falls_back_to_direct(live: LiveMerge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_method_falls_back_to_direct(
+    checkpoints: dict[str, Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*args: object) -> None:
         raise MemoryError
 
+    live = LiveMerge(checkpoints["a"], checkpoints["b"], device="cpu")
     live.apply(MergeRecipe.build("direct", {"direct_alpha": 0.75}))
     expected = weights(live)
     monkeypatch.setattr("merger.live.prepared.LiveView.gram", fail)
@@ -218,3 +223,27 @@ def test_the_layout_keeps_projections_together() -> None:
     buffer = torch.arange(212.0)
     assert layout.view(buffer, TIED_HEAD).data_ptr() == layout.view(buffer, EMBEDDING).data_ptr()
     assert TIED_HEAD in FlatLayout.of(shapes, config, tied=False).slots
+
+
+@pytest.mark.parametrize("method", ["direct", "slerp", "ties"])
+def test_tables_hold_the_operators_of_the_methods(method: str, live: LiveMerge) -> None:
+    ends = {"direct": {"direct_alpha": 0.0}, "slerp": {"slerp_t": 1.0}, "ties": {"ties_density": 1.0}}
+    for parameters in [*GUIDE[method], ends.get(method, {})]:
+        recipe = MergeRecipe.build(method, parameters)
+        live.apply(recipe)
+        views = live._measured.views(recipe.spec)
+        common = live._measured.equal(recipe.spec.needs_base)
+        for plan in live._plans.values():
+            assert isinstance(plan, Table)
+            for name in set(plan) - common:
+                expected = recipe.spec.plan(views[name], **recipe.parameters_at(views[name].place))
+                table = Table.of({name: expected})
+                assert table is not None and table.equals(Table.of({name: plan[name]}))
+
+
+def test_a_table_says_only_what_it_can() -> None:
+    assert Table.of({"x": Linear((0.2, 0.3, 0.5))}) is None
+    blend = TopBlend(Cut(7, 3), Linear((0.25, 0.75)), average())
+    table = Table.of({"x": Linear((1.0, 0.0)), "y": blend})
+    assert table is not None and dict(table) == {"x": Linear((1.0, 0.0)), "y": blend} and len(table) == 2
+    assert is_copy(table, frozenset({"y"})) == 0 and is_copy(table, frozenset()) is None
