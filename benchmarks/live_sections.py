@@ -161,6 +161,7 @@ def _kernel_equals_plain(live: LiveMerge, apply: Callable[[], None]) -> bool:
     by_kernel = live._merged.clone()
     recipe = live.recipe
     live._written.clear()
+    live._tables.clear()
     _without_kernel(live, lambda: live.apply(recipe))
     live._write(live._plans, None)
     bits = {2: torch.int16, 4: torch.int32}[by_kernel.element_size()]

@@ -5,6 +5,7 @@ surrounds each matrix-vector product (norm, bias, GELU, residual), split the lon
 start early (programmatic dependent launch): a kernel loads its weights while its predecessor still computes, and waits
 only then. `device_loop.plain_step` is the twin that they are tested against; `backend.fastest_step` chooses between the
 two. This module imports triton.
+"""
 
 # Longer than most files: the kernels of one step belong together.
 # mypy: ignore-errors

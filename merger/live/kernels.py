@@ -8,14 +8,12 @@ into fused multiply-adds is switched off), so the result has the bits of the pla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import triton
 import triton.language as tl
 
 from merger.live.flat import FlatLayout
-from merger.operators import EVERYTHING, Linear, Operator, TopBlend
+from merger.live.tables import Table
 
 BLOCK = 4096  # elements per program
 VECTOR = 8  # elements: one 16-byte access in half precision
@@ -70,65 +68,33 @@ def fits_kernel(layout: FlatLayout) -> bool:
 
 
 class MergeKernel:
-    """Merges the tensors of one layout; the work list of a set of tensors is made once."""
+    """Merges the tensors of tables; the work list of a set of tensors is made once."""
 
     def __init__(self, layout: FlatLayout, a: torch.Tensor, b: torch.Tensor, merged: torch.Tensor) -> None:
         self.layout, self.a, self.b, self.merged = layout, a, b, merged
-        self._rows = {name: row for row, name in enumerate(layout.slots)}
-        self._lists: dict[frozenset[str], tuple[torch.Tensor, ...]] = {}
+        self._lists: dict[tuple[str, ...], tuple[torch.Tensor, ...]] = {}
 
-    def __call__(self, operators: Mapping[str, Operator], output_dtype: torch.dtype) -> None:
-        """Write these tensors; `can` must hold for every operator."""
-        table = torch.zeros((len(self._rows), 4))
-        limits = torch.zeros((2, len(self._rows)), dtype=torch.int32)
-        rows = [self._rows[name] for name in operators]
-        entries = [_entry(operator) for operator in operators.values()]
-        table[rows] = torch.tensor([coefficients for coefficients, _ in entries])
-        limits[:, rows] = torch.tensor([cut for _, cut in entries], dtype=torch.int32).T
-        table, limits = table.to(self.a.device, non_blocking=True), limits.to(self.a.device, non_blocking=True)
-        starts, offsets, counts, owners = self._work(frozenset(operators))
-        rounding = self.merged.dtype != output_dtype
-        kind = torch.empty(1, dtype=output_dtype, device=self.a.device)
+    def __call__(self, table: Table, output_dtype: torch.dtype) -> None:
+        """Write the table's tensors, rounded to `output_dtype`."""
+        device = self.a.device
+        coefficients = torch.from_numpy(table.coefficients).to(device, non_blocking=True)
+        limits = torch.from_numpy(table.cuts.T.copy()).to(device, non_blocking=True)
+        starts, offsets, counts, owners = self._work(table.names)
+        kind = torch.empty(1, dtype=output_dtype, device=device)
         merge_kernel[(len(starts),)](
-            self.a, self.b, self.merged, starts, offsets, counts, owners, table, limits[0], limits[1], kind,
-            BLOCK=BLOCK, VECTOR=VECTOR, ROUND=rounding, num_warps=4, enable_fp_fusion=False,
+            self.a, self.b, self.merged, starts, offsets, counts, owners, coefficients, limits[0], limits[1], kind,
+            BLOCK=BLOCK, VECTOR=VECTOR, ROUND=self.merged.dtype != output_dtype, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
 
-    def can(self, operator: Operator) -> bool:
-        """Whether the kernel can carry out this operator."""
-        if isinstance(operator, Linear):
-            return len(operator.coefficients) == 2
-        return isinstance(operator, TopBlend)
-
-    def _work(self, names: frozenset[str]) -> tuple[torch.Tensor, ...]:
+    def _work(self, names: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
         if names not in self._lists:
-            self._lists.clear()  # at most the list of the last set: sets change with the method, not with the slider
             parts = []
-            for name, row in self._rows.items():
-                if name in names:
-                    slot = self.layout.slots[name]
-                    offset = torch.arange(0, slot.place.size, BLOCK, dtype=torch.int64)
-                    count = (slot.place.size - offset).clamp(max=BLOCK)
-                    parts.append(
-                        torch.stack([
-                            (slot.start + offset) // VECTOR, offset // VECTOR, -(-count // VECTOR),
-                            torch.full_like(offset, row),
-                        ])
-                    )  # fmt: skip
+            for row, name in enumerate(names):
+                slot = self.layout.slots[name]
+                offset = torch.arange(0, slot.place.size, BLOCK, dtype=torch.int64)
+                count = (slot.place.size - offset).clamp(max=BLOCK)
+                start = (slot.start + offset) // VECTOR
+                parts.append(torch.stack([start, offset // VECTOR, -(-count // VECTOR), torch.full_like(offset, row)]))
             work = torch.cat(parts, dim=1).to(torch.int32).to(self.a.device)
             self._lists[names] = tuple(part.contiguous() for part in work)
         return self._lists[names]
-
-
-def _entry(operator: Operator) -> tuple[list[float], list[int]]:
-    """(coefficients inside and outside, threshold and last tie) of one operator."""
-    if isinstance(operator, Linear):
-        pair = _pair(operator)
-        return [*pair, *pair], [EVERYTHING.threshold, EVERYTHING.last_tie]
-    assert isinstance(operator, TopBlend)
-    return [*_pair(operator.inside), *_pair(operator.outside)], [operator.cut.threshold, operator.cut.last_tie]
-
-
-def _pair(linear: Linear) -> list[float]:
-    found = dict(linear.terms)
-    return [found.get(0, 0.0), found.get(1, 0.0)]

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,7 +29,8 @@ from merger.live.flat import FlatLayout
 from merger.live.loading import HEADROOM, TORCH_DTYPES, choose_device, choose_dtype, free_memory, load_flat
 from merger.live.measure import Measurements
 from merger.live.modules import build_module, pointers
-from merger.live.write import HostKernels, all_copy, carry_out, make_kernel, same, slot_names, stretches
+from merger.live.tables import GuideTables, Table, is_copy
+from merger.live.write import HostKernels, carry_out, make_kernel, same, slot_names, stretches
 from merger.operators import Linear, Operator
 from merger.plan import plan_output
 from merger.recipe import MergeRecipe
@@ -38,6 +39,7 @@ from merger.views import ModelView, TensorView
 
 ModelName = Literal["a", "merged", "b"]
 Stack = Literal["encoder", "decoder"]
+Plan = Mapping[str, Operator]
 STACKS: tuple[Stack, ...] = ("encoder", "decoder")
 # Positions of the encoder belong to the component "embeddings", so its settings act on both stacks.
 COMPONENTS_OF: dict[Stack, frozenset[str]] = {
@@ -112,10 +114,13 @@ class LiveMerge:
         self.generation = 0
         self.recipe = MergeRecipe.build("direct")
         self._name = f"live{next(_serial)}"
-        self._plans: dict[Stack, dict[str, Operator]] = {}
+        self._plans: dict[Stack, Plan] = {}
         self._settings: dict[Stack, str] = {}  # names of the settings that the plans were made for
         self._stack_names: dict[Stack, str] = {}
-        self._written: dict[str, Operator] = {}  # what each tensor of the mixture's buffer holds now
+        # What the mixture's buffer holds now: per tensor, or per stack where the GPU kernel wrote a whole table.
+        self._written: dict[str, Operator] = {}
+        self._tables: dict[Stack, Table] = {}
+        self._guide: dict[Stack, GuideTables] = {}
         self._holding: ModelName = "merged"
         self.apply(self.recipe, cancelled)
 
@@ -209,15 +214,14 @@ class LiveMerge:
             return WeightsIdentity(f"{self._name}:{model}", f"{self._name}:{model}")
         return WeightsIdentity(self._stack_names["encoder"], self._stack_names["decoder"])
 
-    def _name_stacks(self, plans: dict[Stack, dict[str, Operator]], settings: dict[Stack, str]) -> None:
+    def _name_stacks(self, plans: dict[Stack, Plan], settings: dict[Stack, str]) -> None:
         """Name the weights of both stacks after their settings, or after the parent that they copy; weights that new
         settings leave as they were keep their name."""
         common = self._measured.equal(with_base=False)
         for stack, plan in plans.items():
-            before = self._plans.get(stack)
-            if before is not None and all(same(before[name], operator) for name, operator in plan.items()):
+            if _unchanged(self._plans.get(stack), plan):
                 continue
-            parent = all_copy([operator for name, operator in plan.items() if name not in common])
+            parent = is_copy(plan, common)
             self._stack_names[stack] = f"{self._name}:{settings[stack] if parent is None else 'ab'[parent]}"
 
     @contextmanager
@@ -230,6 +234,7 @@ class LiveMerge:
             self._write(self._plans, None)  # nothing to do unless another model was lent or a merge was cancelled
         elif self._holding != model:
             self._written.clear()
+            self._tables.clear()
             self._merged.copy_(self._sources["ab".index(model)], non_blocking=True)
         self._holding = model
         if pointers(self._modules["merged"]) != self._pointers:
@@ -253,12 +258,17 @@ class LiveMerge:
             if cancelled is not None and cancelled():
                 raise Cancelled
             view.rank()
+        if self.device.type == "cuda":  # a large model: have the tables of every position of the slider at hand
+            for step in range(21):
+                recipe = MergeRecipe.build("ties", {"ties_density": step / 20})
+                for stack in STACKS:
+                    self._plan(recipe, stack, None, cancelled)
 
     def _plans_for(
         self, recipe: MergeRecipe, cancelled: Poll | None
-    ) -> tuple[dict[Stack, dict[str, Operator]], dict[Stack, str]]:
+    ) -> tuple[dict[Stack, Plan], dict[Stack, str]]:
         """Operators of both stacks; a stack whose settings have not changed keeps its plan."""
-        plans: dict[Stack, dict[str, Operator]] = {}
+        plans: dict[Stack, Plan] = {}
         settings = {stack: settings_name(recipe, stack) for stack in STACKS}
         changed = [stack for stack in STACKS if self._settings.get(stack) != settings[stack]]
         survey = self._survey(recipe, cancelled) if changed else None
@@ -281,18 +291,27 @@ class LiveMerge:
 
         return spec.survey(ModelView(in_order), **recipe.parameters)
 
-    def _plan(self, recipe: MergeRecipe, stack: Stack, survey: Any, cancelled: Poll | None) -> dict[str, Operator]:
-        spec = recipe.spec
-        views = self._measured.views(spec, survey)
+    def _plan(self, recipe: MergeRecipe, stack: Stack, survey: Any, cancelled: Poll | None) -> Plan:
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        spec, names = recipe.spec, slot_names(self.layout, stack)
+        views, common = self._measured.views(spec, survey), self._measured.equal(spec.needs_base)
+        if stack not in self._guide and not spec.needs_base:
+            self._guide[stack] = GuideTables([views[name] for name in names], common, stack)
+        table = self._guide[stack].make(recipe) if stack in self._guide else None
+        if table is not None:
+            return table
         plan: dict[str, Operator] = {}
-        for name in slot_names(self.layout, stack):
+        for name in names:
             if cancelled is not None and cancelled():
                 raise Cancelled
-            if name in self._measured.equal(spec.needs_base):  # copied as it is, as a merge to disk does
+            if name in common:  # copied as it is, as a merge to disk does
                 plan[name] = Linear((1.0, *(0.0,) * (len(self._sources) - 1)))
             else:
                 plan[name] = spec.plan(views[name], **recipe.parameters_at(views[name].place))
-        return plan
+        # The kernel reads A and B alone.
+        alone = self._kernel is not None and not spec.needs_base and len(self._sources) == 2
+        return (Table.of(plan) if alone else None) or plan
 
     def _fall_back(self, recipe: MergeRecipe, error: BaseException) -> tuple[MergeRecipe, tuple[Text, ...]]:
         """The direct mixture that stands in for a method that failed, and the warning; or the error again."""
@@ -307,11 +326,15 @@ class LiveMerge:
         )
         return MergeRecipe.build("direct", parameters, parts=parts), (warning,)
 
-    def _write(self, plans: dict[Stack, dict[str, Operator]], cancelled: Poll | None) -> int:
+    def _write(self, plans: dict[Stack, Plan], cancelled: Poll | None) -> int:
         """Bring the mixture's buffer to these plans; returns the number of elements written."""
-        plan = {name: operator for stack in STACKS for name, operator in plans[stack].items()}
-        changed = {name: op for name, op in plan.items() if not same(self._written.get(name), op)}
-        count = self._write_at_once(changed)
+        count = self._write_at_once(plans)
+        changed: dict[str, Operator] = {}
+        for stack, plan in plans.items():
+            if plan is self._tables.get(stack) or (isinstance(plan, Table) and plan.equals(self._tables.get(stack))):
+                continue
+            self._tables.pop(stack, None)
+            changed.update({name: op for name, op in plan.items() if not same(self._written.get(name), op)})
         for stretch in stretches(self.layout, changed, self._output_dtypes):
             for name in stretch.names:
                 self._written.pop(name, None)
@@ -321,23 +344,19 @@ class LiveMerge:
         self._holding = "merged"
         return count
 
-    def _write_at_once(self, changed: dict[str, Operator]) -> int:
-        """Let the kernel write what it can, in one launch per output dtype, and take that out of `changed`."""
+    def _write_at_once(self, plans: dict[Stack, Plan]) -> int:
+        """Let the GPU kernel write the stacks whose plans are tables, one launch each; returns the elements written."""
         if self._kernel is None:
             return 0
         count = 0
-        for dtype in {self._output_dtypes[name] for name in changed}:
-            named = {
-                name: operator
-                for name, operator in changed.items()
-                if self._output_dtypes[name] == dtype and self._kernel.can(operator)
-            }
-            if named:
-                self._kernel(named, dtype)
-                self._written.update(named)
-                count += sum(self.layout.slots[name].place.size for name in named)
-                for name in named:
-                    del changed[name]
+        for stack, plan in plans.items():
+            if isinstance(plan, Table) and not plan.equals(self._tables.get(stack)):
+                for name in plan:
+                    self._written.pop(name, None)
+                self._tables.pop(stack, None)
+                self._kernel(plan, self._output_dtypes[plan.names[0]])
+                self._tables[stack] = plan
+                count += sum(self.layout.slots[name].place.size for name in plan)
         return count
 
     def _read(self, start: int, stop: int) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
@@ -375,3 +394,10 @@ def settings_name(recipe: MergeRecipe, stack: Stack) -> str:
         "parts": {name: part for name, part in told.get("parts", {}).items() if name in components},
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _unchanged(before: Plan | None, plan: Plan) -> bool:
+    """Whether two plans of one stack give the same weights."""
+    if isinstance(plan, Table) and isinstance(before, Table):
+        return plan.equals(before)
+    return before is not None and all(same(before[name], operator) for name, operator in plan.items())

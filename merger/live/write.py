@@ -116,12 +116,6 @@ def carry_out(
         merged[begin:end].copy_(result if merged.dtype == stretch.dtype else result.to(stretch.dtype))
 
 
-def all_copy(operators: Sequence[Operator]) -> int | None:
-    """The source of which every operator makes a bit-for-bit copy, or None."""
-    sources = {operator.copied_source() if isinstance(operator, Linear) else None for operator in operators}
-    return sources.pop() if len(sources) == 1 else None
-
-
 def slot_names(layout: FlatLayout, stack: str) -> list[str]:
     """Names of the tensors that lie in one stack ("encoder" or "decoder")."""
     return [name for name, slot in layout.slots.items() if slot.place.stack == stack]

@@ -1,4 +1,4 @@
-"""On a GPU: captured graphs, the Triton step and the merge kernel against their plain twins and against transformers."""
+"""On a GPU: captured graphs, the Triton step and the merge kernel against their plain twins and transformers."""
 
 from __future__ import annotations
 
