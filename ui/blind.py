@@ -1,6 +1,7 @@
 """Blind voting. Who is who stays on the server until the vote; enough has to be heard first, by button or by key."""
 
 import itertools
+import json
 import random
 import secrets
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 from evaluation.store import Vote
 from merger.bilingual import Text
+from merger.recipe import MergeRecipe
 from ui.comparison import Mixture
 from ui.errors import ClipNotChosen, NotFound, bad_recipe, bilingual
 from ui.ranking import MIN_VOTES, standings
@@ -56,7 +58,6 @@ def new_round(workshop: Workshop, session: Session, payload: dict[str, Any]) -> 
     clip_id = chance.choice([one for one in clips if last is None or one != last.clip] or clips)
     recipe, models = session.recipe, dict(session.models)
     sources = workshop.sources(models, recipe)
-    names = workshop.models.names(models)
 
     def work(job: Job) -> Generator[None, None, None]:
         clip = workshop.clips.sound(session.owner, clip_id)
@@ -66,9 +67,9 @@ def new_round(workshop: Workshop, session: Session, payload: dict[str, Any]) -> 
             job.report("blind", number, 3)
             pair = workshop.pairs.get(sources)
             heard = workshop.listener.hear(side, pair, Mixture(recipe, pair.fingerprints), clip, job.cancelled)
-            name = names[side].en if side in names else f"merge {recipe.digest[:10]}"
-            label = names[side] if side in names else workshop.sentence(recipe, models)
-            found.append((name, bilingual(label), heard.transcript.text))
+            told = {"model": models[side]} if side != "merged" else {"recipe": recipe.to_json(), "models": models}
+            name = json.dumps(told, ensure_ascii=False, sort_keys=True)
+            found.append((name, label(workshop, name), heard.transcript.text))
             yield
         chance.shuffle(found)
         told = Round(
@@ -146,7 +147,16 @@ def results(workshop: Workshop, session: Session, payload: dict[str, Any]) -> di
 
 def _standings(workshop: Workshop, owner: str) -> dict[str, Any]:
     votes = workshop.store.votes(owner)
-    return {"votes": len(votes), "rows": [vars(one) for one in standings(votes)]}
+    rows = [{**vars(one), "label": label(workshop, one.name)} for one in standings(votes)]
+    return {"votes": len(votes), "rows": rows}
+
+
+def label(workshop: Workshop, name: str) -> dict[str, str]:
+    """A candidate's stored name (JSON: a model's reference, or a recipe with its models) in words."""
+    told = json.loads(name)
+    if "model" in told:
+        return bilingual(workshop.models.names({"a": told["model"]})["a"])
+    return bilingual(workshop.sentence(MergeRecipe.from_json(told["recipe"]), told["models"]))
 
 
 @action("blind.export")
@@ -154,7 +164,8 @@ def export_votes(workshop: Workshop, session: Session, payload: dict[str, Any]) 
     """This person's votes as CSV; cells that a spreadsheet would take for a formula are made harmless."""
     lines = ["clip,left,right,choice,seconds"]
     for one in workshop.store.votes(session.owner):
-        cells = (one.clip, one.left_name, one.right_name, one.choice, f"{one.seconds or 0:.2f}")
+        left, right = (label(workshop, name)["en"] for name in (one.left_name, one.right_name))
+        cells = (one.clip, left, right, one.choice, f"{one.seconds or 0:.2f}")
         lines.append(",".join(csv_cell(cell) for cell in cells))
     return "\r\n".join(lines) + "\r\n"
 

@@ -1,7 +1,9 @@
-"""Bradley–Terry strengths from blind votes (Bradley & Terry 1952), with bootstrap intervals.
+"""Bradley–Terry strengths from blind votes (Bradley & Terry 1952), with intervals that few votes keep wide.
 
-A tie counts half a win for each side; "both bad" says nothing about which is better and is left out. Half a virtual tie
-between every pair that was compared keeps the strengths finite where one candidate never lost.
+A tie counts half a win for each side; "both bad" says nothing about which is better and is left out. Every pair that
+was compared starts with half a win for each side (Jeffreys' prior), so that the strengths stay finite where one never lost.
+The interval comes from drawing each pair's true share of wins from its Beta posterior: resampling the votes themselves
+would call two wins out of two a certainty.
 """
 
 from collections.abc import Sequence
@@ -37,15 +39,17 @@ def standings(votes: Sequence[Vote]) -> list[Standing]:
     if not names:
         return []
     index = {name: number for number, name in enumerate(names)}
-    pairs = np.array([(index[vote.left_name], index[vote.right_name]) for vote in told])
-    left = np.array([{"left": 1.0, "right": 0.0, "tie": 0.5}[vote.choice] for vote in told])
-    strengths = fit(pairs, left, len(names))
-    rng = np.random.default_rng(SEED)
-    drawn = np.array(
-        [fit(pairs[chosen], left[chosen], len(names)) for chosen in rng.integers(len(told), size=(DRAWS, len(told)))]
-    )
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
-    counts = np.bincount(pairs.ravel(), minlength=len(names))
+    wins = np.zeros((len(names), len(names)))
+    counts = np.zeros(len(names), dtype=int)
+    for vote in told:
+        left, right = index[vote.left_name], index[vote.right_name]
+        share = {"left": 1.0, "right": 0.0, "tie": 0.5}[vote.choice]
+        wins[left, right] += share
+        wins[right, left] += 1 - share
+        counts[[left, right]] += 1
+    wins += PRIOR * ((wins + wins.T) > 0)
+    strengths = fit(wins)
+    low, high = np.percentile(_drawn(wins), [2.5, 97.5], axis=0)
     found = [
         Standing(name, float(strengths[i]), float(low[i]), float(high[i]), int(counts[i]), bool(counts[i] >= MIN_VOTES))
         for name, i in index.items()
@@ -53,24 +57,32 @@ def standings(votes: Sequence[Vote]) -> list[Standing]:
     return sorted(found, key=lambda one: -one.strength)
 
 
-def fit(pairs: np.ndarray, left: np.ndarray, count: int) -> np.ndarray:
-    """Chance of each candidate against an average one, float64[count], by the MM iteration of Hunter (2004).
-
-    pairs: int[n, 2], who stood left and right; left: float[n], what the left one got (1, 0.5 or 0).
-    """
-    wins = np.zeros((count, count))
-    np.add.at(wins, (pairs[:, 0], pairs[:, 1]), left)
-    np.add.at(wins, (pairs[:, 1], pairs[:, 0]), 1 - left)
-    wins += PRIOR * ((wins + wins.T) > 0)
+def _drawn(wins: np.ndarray) -> np.ndarray:
+    """Strengths for shares of wins drawn from every pair's Beta posterior, float64[DRAWS, n]."""
+    rng = np.random.default_rng(SEED)
     games = wins + wins.T
-    won = wins.sum(axis=1)
-    strength = np.ones(count)
+    first, second = np.nonzero(np.triu(games))
+    drawn = []
+    for _ in range(DRAWS):
+        share = rng.beta(wins[first, second], wins[second, first])
+        sample = np.zeros_like(wins)
+        sample[first, second] = share * games[first, second]
+        sample[second, first] = (1 - share) * games[first, second]
+        drawn.append(fit(np.maximum(sample, 1e-6 * (games > 0))))
+    return np.array(drawn)
+
+
+def fit(wins: np.ndarray) -> np.ndarray:
+    """Chance of each candidate against an average one, float64[n], by the MM iteration of Hunter (2004).
+
+    wins: float[n, n], how often the row beat the column; halves count.
+    """
+    games, won = wins + wins.T, wins.sum(axis=1)
+    strength = np.ones(len(wins))
     for _ in range(ROUNDS):
-        sums = (games / (strength[:, None] + strength[None, :])).sum(axis=1)
-        fresh = np.where(sums > 0, won / np.where(sums > 0, sums, 1), strength)
-        fresh = np.maximum(fresh, 1e-9)
+        fresh = np.maximum(won / (games / (strength[:, None] + strength[None, :])).sum(axis=1), 1e-9)
         fresh /= np.exp(np.log(fresh).mean())
-        if np.allclose(fresh, strength, rtol=1e-7):
+        if np.allclose(fresh, strength, rtol=1e-6):
             break
         strength = fresh
     return strength / (1 + strength)

@@ -32,14 +32,16 @@ def test_ties_are_half_a_win_and_both_bad_says_nothing() -> None:
 
 
 def test_a_ring_of_three_is_even() -> None:
-    pairs = np.array([(0, 1), (1, 2), (2, 0)])
-    assert fit(pairs, np.ones(3), 3) == pytest.approx(np.full(3, 0.5))
+    wins = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    assert fit(wins) == pytest.approx(np.full(3, 0.5))
 
 
 def test_the_interval_holds_the_value_and_shrinks_with_votes() -> None:
     few, many = standings(votes(7, 3))[0], standings(votes(70, 30))[0]
     assert few.low <= few.strength <= few.high and many.low <= many.strength <= many.high
     assert many.high - many.low < few.high - few.low
+    sure = standings(votes(2, 0))[0]
+    assert sure.high - sure.low > 0.25, "two wins out of two are no certainty"
     assert standings(votes(MIN_VOTES - 1, 0))[0].enough is False
     assert standings(votes(MIN_VOTES, 0))[0].enough is True
     assert standings(votes(MIN_VOTES, 0))[0].strength < 1

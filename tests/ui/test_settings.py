@@ -55,4 +55,5 @@ def test_the_demo_pair_is_the_default_and_a_named_pair_goes_first(tmp_path: Path
 
 
 def test_settings_of_the_merging_engine_are_known_too() -> None:
-    assert from_environment({"WHISPER_MERGE_KERNELS": "off", "WHISPER_MERGE_CACHE": "/tmp/cache"}) == from_environment({})
+    engine = {"WHISPER_MERGE_KERNELS": "off", "WHISPER_MERGE_CACHE": "/tmp/cache"}
+    assert from_environment(engine) == from_environment({})

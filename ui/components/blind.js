@@ -38,7 +38,7 @@ WM.island("blind", (root) => {
   const table = (title, told) => el("div.wm-stack", {}, el("h3", {}, title, " ", el("span.wm-quiet", {}, WM.plural(told.votes, "votes"))),
     told.rows.length === 0 ? el("p.wm-quiet", {}, t("blind.none"))
       : el("div.wm-rank", {}, told.rows.map((one) => [
-        el("span", {}, one.name, !one.enough && el("span.wm-quiet", {}, " · ", t("blind.few"))),
+        el("span", {}, pick(one.label), !one.enough && el("span.wm-quiet", {}, " · ", t("blind.few"))),
         el("span.wm-whisker", { role: "img", "aria-label": t("blind.interval", { value: WM.percent(one.strength, 0), low: WM.percent(one.low, 0), high: WM.percent(one.high, 0) }) },
           el("i", { style: { left: `${one.low * 100}%`, width: `${(one.high - one.low) * 100}%` } }), el("b", { style: { left: `${one.strength * 100}%` } })),
         el("span.wm-figures", {}, `${WM.percent(one.strength, 0)} (${WM.percent(one.low, 0)}–${WM.percent(one.high, 0)})`)])));

@@ -22,9 +22,10 @@ WM.island("history", (root) => {
     el("div.wm-do.wm-stack", { style: { gap: "6px" } }, el("div.wm-row.wm-figures", {}, score(row)),
       el("div.wm-row", {}, button(t("history.restore"), async () => { await WM.attempt("history.restore", { id: row.id }); WM.show("listen"); }, { kind: "small", focus: `restore-${row.id}` }),
         button("", async () => { await WM.attempt("history.delete", { id: row.id }); picked.delete(row.id); rows = rows.filter((one) => one !== row); draw(); }, { icon: "trash", kind: "ghost", title: t("history.delete"), focus: `delete-${row.id}` }))));
+  const label = (method, key) => pick(WM.boot.methods.find((one) => one.name === method)?.parameters.find((one) => one.key === key)?.label) || key;
   const flat = (row) => {
     const out = { [t("method")]: row.recipe.method };
-    for (const [key, value] of Object.entries(row.recipe.parameters ?? {})) out[key] = Array.isArray(value) ? value.map((x) => WM.short(x, 4)).join(" / ") : typeof value === "number" ? WM.short(value, 4) : String(value);
+    for (const [key, value] of Object.entries(row.recipe.parameters ?? {})) out[label(row.recipe.method, key)] = Array.isArray(value) ? value.map((x) => WM.short(x, 4)).join(" / ") : typeof value === "number" ? WM.short(value, 4) : String(value);
     if (row.recipe.parts) out[t("fine.title")] = JSON.stringify(row.recipe.parts);
     out[t("history.models")] = [row.models.a, row.models.b].filter(Boolean).map(pick).join(" + ");
     out[t("history.clip")] = row.clip ?? "—";

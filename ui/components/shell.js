@@ -48,7 +48,7 @@ WM.island("shell", (root) => {
   const strip = el("section.wm-strip", { "aria-label": t("strip") }, sentence, state);
   let received = 0, timer = null;
   const drawState = () => {
-    const job = WM.slices.job;
+    const job = WM.slices.job, merged = WM.slices.result?.merged;
     if (!job) { fill(state, el("span.wm-quiet", {}, t("state.idle"))); return; }
     const busy = job.state === "queued" || job.state === "running" || job.state === "paused";
     const elapsed = job.elapsed + (job.state === "running" ? (performance.now() - received) / 1000 : 0);
@@ -59,6 +59,7 @@ WM.island("shell", (root) => {
     const text = job.state === "queued" && job.ahead > 0 ? t("state.queue", { ahead: job.ahead, wait: WM.seconds(job.wait) })
       : job.stopping ? t("state.stopping")
       : busy ? t("stage." + job.stage, Object.fromEntries(Object.entries(job.facts ?? {}).map(([k, v]) => [k, pick(v)])))
+      : job.state === "done" && merged?.merge?.seconds != null ? t("state.took", { merge: WM.short(merged.merge.seconds * 1000, 0), text: WM.seconds(merged.seconds) })
       : t("state." + job.state);
     fill(state,
       busy && bar,
@@ -66,7 +67,7 @@ WM.island("shell", (root) => {
       busy && el("span.wm-quiet.wm-figures", {}, WM.seconds(elapsed) + (left != null ? " · " + t("state.left", { time: WM.seconds(left) }) : "")),
       busy && button(t("stop"), () => WM.attempt("job.cancel", { id: job.id }), { icon: "stop", kind: "small", focus: "stop" }));
   };
-  WM.on("job", () => { received = performance.now(); drawState(); });
+  WM.on(["job", "result"], () => { received = performance.now(); drawState(); });
   WM.on("recipe", ({ recipe }) => { sentence.textContent = recipe ? pick(recipe.sentence) : ""; });
 
   // ---- three first steps -------------------------------------------------------------------------------------------------

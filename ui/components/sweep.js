@@ -8,7 +8,7 @@ WM.island("sweep", (root) => {
   const clips = () => [...(WM.slices.clips?.samples ?? []), ...(WM.slices.clips?.shelf ?? [])];
   const begin = (kind) => WM.attempt("sweep.start", { kind, clips: [...chosen] });
   const drawSetup = () => {
-    if (!chosen) { if (!clips().length) return; chosen = new Set(clips().slice(0, 6).map((clip) => clip.id)); }
+    if (!chosen) { if (!clips().length) return; const step = Math.ceil(clips().length / 6); chosen = new Set(clips().filter((_, index) => index % step === 0).map((clip) => clip.id)); }  // spread over the guide's kinds of speech
     const all = clips();
     fill(setup, el("h2", {}, t("sweep.title")), el("p.wm-quiet", {}, t("sweep.hint")),
       el("fieldset", { style: { border: 0, padding: 0, margin: 0 } }, el("legend.wm-quiet", {}, t("sweep.clips", { n: chosen.size, total: all.length })),
