@@ -10,24 +10,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from evaluation.engine.engine import WhisperEngine, supported
 from evaluation.engine.model import Caches, decode_many, encode, fill_cross, logits
-from evaluation.engine.rules import History
-from evaluation.features import WINDOW_SECONDS, content_frames
+from evaluation.engine.rules import History, Rules
+from evaluation.engine.tensors import collect
+from evaluation.features import WINDOW_SECONDS, content_frames, log_mel
 from evaluation.transcriber import (
     CancelPoll,
     Clip,
     HuggingFaceTranscriber,
     TranscribeOptions,
+    Transcriber,
     Transcript,
     assemble,
     is_silent,
     window_at,
 )
+from evaluation.vocabulary import Vocabulary
 from evaluation.windows import FRAMES_PER_SECOND, TokenSegment
 from merger.errors import Cancelled
 
@@ -42,18 +46,28 @@ class BatchTranscriber:
     """
 
     def __init__(self, module: Any, processor: Any, batch: int | None = None) -> None:
-        self._plain = None if supported(module) else HuggingFaceTranscriber(module, processor)
-        if self._plain is None:
-            self._engine = WhisperEngine(module, processor.tokenizer)
+        self.module, self.processor = module, processor
+        self.device: torch.device = module.device
+        self._alone_by = None if supported(module) else HuggingFaceTranscriber(module, processor)
+        self.batch = batch or 1
+        if self._alone_by is None:
+            self.tensors = collect(module)
+            self.vocabulary = Vocabulary.of(module, processor.tokenizer)
+            self.rules = Rules(self.vocabulary, False, self.device)
             self.batch = batch or self._fitting_batch()
 
     def _fitting_batch(self) -> int:
-        tensors = self._engine.tensors
+        tensors = self.tensors
         if tensors.device.type == "cpu":
             return CPU_BATCH
         row = 2 * len(tensors.decoder) * tensors.width * (tensors.source_positions + tensors.target_positions)
         free = torch.cuda.mem_get_info(tensors.device)[0] * CACHE_SHARE
         return max(1, min(GPU_BATCH, int(free / (row * tensors.dtype.itemsize))))
+
+    @cached_property
+    def _alone(self) -> Transcriber:
+        """For clips that cannot go side by side; made when the first one comes."""
+        return self._alone_by or WhisperEngine(self.module, self.processor.tokenizer)
 
     def transcribe(
         self, clips: Sequence[Clip], options: TranscribeOptions, cancelled: CancelPoll | None = None
@@ -63,14 +77,12 @@ class BatchTranscriber:
         A batch's time is shared among its clips by their length. Raises Cancelled, BadParameter.
         """
         order = sorted(range(len(clips)), key=lambda i: (-clips[i].seconds, i))
-        if self._plain is not None:
-            for i in order:
-                yield i, self._plain.transcribe(clips[i], options, cancelled)
-            return
-        short = [i for i in order if not self._alone(clips[i], options)]
+        short = []
         for i in order:
-            if self._alone(clips[i], options):
-                yield i, self._engine.transcribe(clips[i], options, cancelled)
+            if self._goes_alone(clips[i], options):
+                yield i, self._alone.transcribe(clips[i], options, cancelled)
+            else:
+                short.append(i)
         start = 0
         while start < len(short):
             chosen = short[start : start + self.batch]
@@ -87,28 +99,28 @@ class BatchTranscriber:
             start += len(chosen)
             yield from zip(chosen, transcripts, strict=True)
 
-    def _alone(self, clip: Clip, options: TranscribeOptions) -> bool:
-        """Clips with timestamps or several windows go one by one: their windows depend on each other."""
-        return clip.seconds > WINDOW_SECONDS or options.with_timestamps(clip.seconds)
+    def _goes_alone(self, clip: Clip, options: TranscribeOptions) -> bool:
+        """Clips with timestamps or several windows: their windows depend on each other."""
+        alone = self._alone_by is not None or clip.seconds > WINDOW_SECONDS
+        return alone or options.with_timestamps(clip.seconds)
 
     @torch.inference_mode()
     def _side_by_side(
         self, clips: Sequence[Clip], options: TranscribeOptions, cancelled: CancelPoll | None
     ) -> list[Transcript]:
         started = time.perf_counter()
-        engine = self._engine
         heard = [clip for clip in clips if not is_silent(clip.samples, options.silence_dbfs)]
-        tokens = iter(_Batch(engine, heard, options, cancelled).run() if heard else [])
+        tokens = iter(_Batch(self, heard, options, cancelled).run() if heard else [])
         written = [None if is_silent(clip.samples, options.silence_dbfs) else next(tokens) for clip in clips]
         seconds = sum(clip.seconds for clip in clips)
         transcripts = []
         for clip, ids in zip(clips, written, strict=True):
             end = content_frames(len(clip.samples)) / FRAMES_PER_SECOND
             pieces = [] if ids is None else [TokenSegment(0.0, end, ids)]
-            transcript = assemble(pieces, engine.vocabulary, engine.tokenizer, clip, options)
+            transcript = assemble(pieces, self.vocabulary, self.processor.tokenizer, clip, options)
             transcripts.append(replace(transcript, performed="batch" if ids is not None else "silence"))
-        if engine.tensors.device.type == "cuda":
-            torch.cuda.synchronize(engine.tensors.device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         wall = time.perf_counter() - started
         return [replace(t, seconds_wall=wall * t.audio_seconds / seconds) for t in transcripts]
 
@@ -117,16 +129,16 @@ class _Batch:
     """One decoding of b windows, none of them silent. Rows that are done are taken out of the caches by halves."""
 
     def __init__(
-        self, engine: WhisperEngine, clips: Sequence[Clip], options: TranscribeOptions, cancelled: CancelPoll | None
+        self, model: BatchTranscriber, clips: Sequence[Clip], options: TranscribeOptions, cancelled: CancelPoll | None
     ) -> None:
-        self.engine, self.options, self.cancelled = engine, options, cancelled
-        tensors, vocabulary = engine.tensors, engine.vocabulary
-        windows = torch.stack([window_at(engine.features(clip), 0) for clip in clips])
+        self.model, self.options, self.cancelled = model, options, cancelled
+        tensors, vocabulary, bins = model.tensors, model.vocabulary, model.tensors.conv1[0].shape[1]
+        windows = torch.stack([window_at(log_mel(clip.samples, bins, device=model.device), 0) for clip in clips])
         self.caches = Caches(tensors, len(clips))
         fill_cross(tensors, encode(tensors, windows.to(tensors.dtype)), self.caches)
         self.prompt = vocabulary.prompt(options.language, options.task, False)
         self.limit = vocabulary.new_token_limit(len(self.prompt), options.max_new_tokens)
-        self.rules = engine.rules(False)
+        self.rules = model.rules
         self.rows = list(range(len(clips)))  # which clip each row of the caches is
         self.written: list[list[int]] = [[] for _ in clips]
         self.logprobs = [0.0] * len(clips)
@@ -135,13 +147,13 @@ class _Batch:
 
     def run(self) -> list[tuple[int, ...] | None]:
         """Tokens of each window, None where the model holds it for speechless and is unsure of what it wrote."""
-        device = self.engine.tensors.device
+        device = self.model.tensors.device
         ids = torch.tensor([self.prompt] * len(self.rows), device=device)
         position = 0
         while self.rows:
             if self.cancelled is not None and self.cancelled():
                 raise Cancelled
-            hidden = decode_many(self.engine.tensors, self.caches, ids, position)
+            hidden = decode_many(self.model.tensors, self.caches, ids, position)
             if position == 0:
                 self._weigh_speech(hidden[:, 0])
             choices = self._choose(hidden[:, -1])
@@ -153,14 +165,14 @@ class _Batch:
         return [None if self._dropped(clip) else tuple(tokens) for clip, tokens in enumerate(self.written)]
 
     def _weigh_speech(self, start: torch.Tensor) -> None:
-        vocabulary, threshold = self.engine.vocabulary, self.options.no_speech_threshold
+        vocabulary, threshold = self.model.vocabulary, self.options.no_speech_threshold
         if vocabulary.no_speech is None or threshold is None:
             return
-        probability = logits(self.engine.tensors, start).softmax(dim=-1)[:, vocabulary.no_speech]
+        probability = logits(self.model.tensors, start).softmax(dim=-1)[:, vocabulary.no_speech]
         self.doubtful = (probability > threshold).tolist()
 
     def _choose(self, hidden: torch.Tensor) -> list[int]:
-        scores = logits(self.engine.tensors, hidden)
+        scores = logits(self.model.tensors, hidden)
         sure = scores.log_softmax(dim=-1) if any(self.doubtful) else None
         histories = [_history(self.rules.history(), self.written[row]) for row in self.rows]
         chosen = self.rules.choose(scores, histories)[0]
@@ -176,7 +188,7 @@ class _Batch:
         for row, token in zip(self.rows, choices, strict=True):
             if self.done[row]:
                 continue
-            if token == self.engine.vocabulary.end:
+            if token == self.model.vocabulary.end:
                 self.done[row] = True
             else:
                 self.written[row].append(token)
@@ -189,7 +201,7 @@ class _Batch:
             return False
         self.rows = [self.rows[place] for place in alive]
         if alive:
-            keep = torch.tensor(alive, device=self.engine.tensors.device)
+            keep = torch.tensor(alive, device=self.model.tensors.device)
             self.caches.self_kv = self.caches.self_kv.index_select(2, keep)
             self.caches.cross_kv = self.caches.cross_kv.index_select(2, keep)
         return True

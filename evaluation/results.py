@@ -122,7 +122,10 @@ class Scored:
         return np.bincount(self.blocks[mask], values[mask])[present].astype(np.float64)
 
     def interval(self, name: str, figure: Figure, mask: Mask) -> Interval | None:
-        return ratio_interval(self.sums(name, figure.numerator, mask), self.sums(name, figure.denominator, mask))
+        found = ratio_interval(self.sums(name, figure.numerator, mask), self.sums(name, figure.denominator, mask))
+        if found is None or found.high is None or not figure.share:
+            return found
+        return Interval(found.value, found.low, min(1.0, found.high))
 
     def difference(self, baseline: str, candidate: str, figure: Figure, mask: Mask) -> Difference | None:
         pairs = [

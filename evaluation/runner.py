@@ -24,7 +24,7 @@ from merger.bilingual import Text
 from merger.errors import BadParameter, Cancelled, Fault
 
 BATCH = {"cpu": 8, "cuda": 32}
-SPEED_SECONDS = 120.0  # audio that is transcribed again to measure speed
+SPEED_SECONDS = {"cpu": 30.0, "cuda": 120.0}  # audio that is transcribed again to measure speed
 
 
 @dataclass(frozen=True)
@@ -283,10 +283,11 @@ class SystemWorker:
         ]
 
     def speed(self, batches: Sequence[Work]) -> list[float]:
-        """RTFx of `repeats` passes over the same two minutes of audio, after everything is warm."""
+        """RTFx of `repeats` passes over the same audio, decoded beforehand, after everything is warm."""
         clips: list[AudioClip] = []
+        enough = SPEED_SECONDS[self.transcriber.device.type]
         for entry in (entry for batch in batches for entry in batch.entries):
-            if self.options.repeats and sum(clip.seconds for clip in clips) < SPEED_SECONDS:
+            if self.options.repeats and sum(clip.seconds for clip in clips) < enough:
                 clips += load_clips([entry])
         rates = []
         for _ in range(self.options.repeats if clips else 0):

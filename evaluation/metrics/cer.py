@@ -7,7 +7,7 @@ from merger.bilingual import Text
 @metric(
     "cer",
     Text("Ошибки в буквах (CER)", "Character error rate (CER)"),
-    figures=(Figure("cer", "character_edits", "characters", Text("CER", "CER")),),
+    figures=(Figure("cer", "character_edits", "characters", Text("CER", "CER"), share=False),),
 )
 def measure(line: Line) -> Counts:
     """Like WER, an empty reference is left out."""

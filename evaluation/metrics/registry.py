@@ -27,6 +27,7 @@ class Line(Pair):
 class Figure:
     """numerator / denominator of a metric's pooled counts; undefined while the denominator is 0.
 
+    `share`: the numerator counts some of what the denominator counts, so the ratio cannot pass 1.
     `unit`: "percent" shows the ratio times 100, "times" shows it as a factor (RTFx).
     """
 
@@ -36,6 +37,7 @@ class Figure:
     title: Text
     better: Literal["lower", "higher"] = "lower"
     unit: Literal["percent", "times"] = "percent"
+    share: bool = True
 
     def of(self, counts: Mapping[str, float]) -> float | None:
         denominator = counts.get(self.denominator, 0)

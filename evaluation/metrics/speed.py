@@ -7,7 +7,11 @@ from merger.bilingual import Text
 @metric(
     "speed",
     Text("Скорость", "Speed"),
-    figures=(Figure("rtfx", "audio_seconds", "seconds_wall", Text("RTFx", "RTFx"), better="higher", unit="times"),),
+    figures=(
+        Figure(
+            "rtfx", "audio_seconds", "seconds_wall", Text("RTFx", "RTFx"), better="higher", unit="times", share=False
+        ),
+    ),
 )
 def measure(line: Line) -> Counts:
     """A clip's share of its batch's time; zero where no time was measured."""

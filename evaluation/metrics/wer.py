@@ -9,10 +9,10 @@ from merger.bilingual import Text
     "wer",
     Text("Ошибки в словах (WER)", "Word error rate (WER)"),
     figures=(
-        Figure("wer", "word_edits", "words", Text("WER", "WER")),
+        Figure("wer", "word_edits", "words", Text("WER", "WER"), share=False),
         Figure("substitution_rate", "substitutions", "words", Text("замены", "substitutions")),
         Figure("deletion_rate", "deletions", "words", Text("пропуски", "deletions")),
-        Figure("insertion_rate", "insertions", "words", Text("вставки", "insertions")),
+        Figure("insertion_rate", "insertions", "words", Text("вставки", "insertions"), share=False),
     ),
 )
 def measure(line: Line) -> Counts:

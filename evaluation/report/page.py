@@ -6,8 +6,6 @@ in `data-` attributes, by which a test compares the page with the JSON and the C
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -18,13 +16,13 @@ from evaluation.metrics import Figure, metrics
 from evaluation.metrics.cases import CASES, CLASSES
 from evaluation.report import words as w
 from evaluation.report.diff import diff
+from evaluation.report.player import player
 from evaluation.report.plot import forest
+from evaluation.report.writer import Writer
 from evaluation.results import OVERALL, Cell, Group, Results, comparisons
 from evaluation.statistics import DRAWS, MIN_BLOCKS, MIN_WORDS
-from merger.bilingual import Text
 
 EXAMPLES = 12
-AUDIO_SECONDS = 30.0  # longer examples are shown without sound, so that the file stays small
 STYLE = Path(__file__).with_name("style.css")
 
 
@@ -33,9 +31,10 @@ def render(results: Results, lang: str, audio: Mapping[str, Path]) -> str:
     return _Page(results, lang, audio).html()
 
 
-class _Page:
+class _Page(Writer):
     def __init__(self, results: Results, lang: str, audio: Mapping[str, Path]) -> None:
-        self.results, self.lang, self.audio = results, lang, audio
+        super().__init__(lang)
+        self.results, self.audio = results, audio
         self.names = [system["name"] for system in results.systems]
         self.cells = {cell.key: cell for cell in results.cells}
         self.overall = next((g for g in results.groups if g.section == "overall"), None)
@@ -56,68 +55,17 @@ class _Page:
             f"<body>{body}</body></html>\n"
         )
 
-    # --- words and numbers -------------------------------------------------------------------------------------------
-
-    def say(self, text: Text, **facts: Any) -> str:
-        return text.format(**facts).get(self.lang) if facts else text.get(self.lang)
-
-    def number(self, value: float | None, unit: str = "percent", sign: bool = False) -> str:
-        if value is None:
-            return self.say(w.UNDEFINED)
-        scaled = value * 100 if unit in {"percent", "points"} else value
-        digits = 1 if abs(scaled) < 100 else 0
-        text = f"{scaled:{'+' if sign else ''}.{digits}f}".replace("-", "−")
-        text = text if self.lang == "en" else text.replace(".", ",")
-        return {"percent": f"{text}\u00a0%", "times": f"{text}×", "points": text}[unit]
-
-    def brackets(self, cell: Cell, unit: str = "percent") -> str:
-        if cell.value is None or cell.low is None or cell.high is None:
-            return ""
-        plain = "points" if unit == "percent" else unit
-        separator = "; " if self.lang == "ru" else ", "
-        ends = [self.number(end, plain).rstrip("×") for end in (cell.low, cell.high)]
-        return f"[{separator.join(ends)}]"
-
-    def td(self, cell: Cell | None, unit: str = "percent", sign: bool = False) -> str:
-        if cell is None:
-            return "<td></td>"
-        ends = "".join(
-            f' data-{name}="{value!r}"' for name, value in (("low", cell.low), ("high", cell.high)) if value is not None
-        )
-        value = "" if cell.value is None else repr(cell.value)
-        return (
-            f'<td class="n" data-key="{escape(cell.key)}" data-value="{value}"{ends}>'
-            f'{self.number(cell.value, unit, sign)}<span class="i">{self.brackets(cell, unit)}</span></td>'
-        )
-
-    def table(self, head: Sequence[str], rows: Sequence[str]) -> str:
-        columns = "".join(f"<th>{column}</th>" for column in head)
-        return (
-            f'<div class="scroll"><table><thead><tr>{columns}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-        )
-
-    def section(self, title: Text, *parts: str) -> str:
-        return f"<section><h2>{escape(self.say(title))}</h2>{''.join(parts)}</section>" if any(parts) else ""
-
-    def note(self, text: str) -> str:
-        return f'<p class="note">{escape(text)}</p>'
-
-    def group_name(self, group: str) -> str:
-        axis, _, value = group.partition("=")
-        if axis not in w.AXES:
-            return group
-        known = w.VALUES.get(value)
-        return f"{self.say(w.AXES[axis])}: {self.say(known) if known else value}"
-
     # --- sections ----------------------------------------------------------------------------------------------------
 
     def summary(self) -> str:
         group, meta = self.overall, self.results.meta
         if group is None:
             return ""
+        speakers = any("speaker" in line for line in self.results.lines)
         facts = {
             "clips": group.clips, "minutes": round(group.seconds / 60, 1), "words": group.words, "blocks": group.blocks,
             "normalizer": meta["normalizer"], "level": meta["level"],
+            "kind_ru": "говорящих" if speakers else "записей", "kind_en": "speakers" if speakers else "recordings",
         }  # fmt: skip
         lines = [self.say(w.SUMMARY, **facts), self.say(w.INTERVALS, draws=DRAWS)]
         if self.results.missing:
@@ -125,32 +73,61 @@ class _Page:
             lines.append(self.say(w.MISSING, lacking=lacking))
         return "".join(self.note(line) for line in lines)
 
+    def wer(self, name: str) -> Cell:
+        return self.cells[f"overall|{OVERALL}|{name}|wer"]
+
     def verdicts(self) -> str:
         pairs = comparisons(self.results.systems)
         if not pairs or self.overall is None:
             return self.section(w.VERDICTS, self.note(self.say(w.NO_VERDICT)))
-        items = [self.verdict(candidate, baseline) for candidate, baseline in pairs]
+        candidates = list(dict.fromkeys(candidate for candidate, _ in pairs))
+        cards = [self.card(name, [other for first, other in pairs if first == name]) for name in candidates]
         notes = [self.say(w.NOT_PROOF)] if self.overall.sufficient else [self.too_little(self.overall)]
-        return self.section(w.VERDICTS, f"<ul class='verdicts'>{''.join(items)}</ul>", *map(self.note, notes))
+        return self.section(
+            w.VERDICTS, self.headline(pairs), *map(self.note, notes), f'<div class="cards">{"".join(cards)}</div>'
+        )
+
+    def headline(self, pairs: Sequence[tuple[str, str]]) -> str:
+        """The one sentence that a reader takes away: the best merge, and what it is proved to beat."""
+        merges = [s for s in self.results.systems if s["kind"] == "merge" and self.wer(s["name"]).value is not None]
+        if not merges:
+            return ""
+        best = min(merges, key=lambda system: self.wer(system["name"]).value or 0.0)
+        rivals = [other for first, other in pairs if first == best["name"] and other in best["parents"].values()]
+        beaten = [other for other in rivals if self.outcome(best["name"], other) == "better"]
+        said = w.BEATS if beaten == rivals and rivals else w.BEATS_SOME if beaten else w.BEATS_NONE
+        cell = self.wer(best["name"])
+        sentence = self.say(
+            w.BEST, name=best["name"], value=self.number(cell.value), ends=self.brackets(cell),
+            outcome=self.say(said, names=", ".join(beaten)),
+        )  # fmt: skip
+        return f'<p class="headline">{escape(sentence)}</p>'
+
+    def outcome(self, candidate: str, baseline: str) -> str:
+        cell = self.cells.get(f"difference|{OVERALL}|{candidate} − {baseline}|wer")
+        return (cell.outcome if cell else None) or "insufficient"
 
     def too_little(self, group: Group) -> str:
         facts = {"words": MIN_WORDS, "blocks": MIN_BLOCKS, "has_words": group.words, "has": group.blocks}
         return self.say(w.TOO_LITTLE, **facts)
 
+    def card(self, candidate: str, baselines: Sequence[str]) -> str:
+        items = "".join(self.verdict(candidate, baseline) for baseline in baselines)
+        value = f"WER {self.number(self.wer(candidate).value)} {self.brackets(self.wer(candidate))}"
+        return f"<article><h3>{escape(candidate)} <small>{escape(value)}</small></h3><ul>{items}</ul></article>"
+
     def verdict(self, candidate: str, baseline: str) -> str:
         cell = self.cells.get(f"difference|{OVERALL}|{candidate} − {baseline}|wer")
         if cell is None:
             return ""
-        values = [self.cells[f"overall|{OVERALL}|{name}|wer"].value for name in (candidate, baseline)]
-        p = "" if cell.p is None else self.say(w.P_VALUE, p=round(cell.p, 4) if cell.p >= 1e-4 else "< 0,0001")
+        p = "" if cell.p is None else self.say(w.P_VALUE, p=self.p_value(cell.p))
         difference = f"{self.number(cell.value, 'points', sign=True)} {self.say(w.POINTS)} {self.brackets(cell)}"
         sentence = self.say(
-            w.VERDICT, candidate=escape(candidate), baseline=escape(baseline), a=self.number(values[0]),
-            b=self.number(values[1]), difference=difference, p=p,
+            w.VERDICT, baseline=escape(baseline), a=self.number(self.wer(candidate).value),
+            b=self.number(self.wer(baseline).value), difference=difference, p=p,
         )  # fmt: skip
         outcome = cell.outcome or "insufficient"
-        tag = f'<span class="tag">{self.say(w.OUTCOMES[outcome])}</span>'
-        return f'<li class="{outcome}">{tag} <span>{sentence}</span></li>'
+        return f'<li><span class="tag {outcome}">{self.say(w.OUTCOMES[outcome])}</span> <span>{sentence}</span></li>'
 
     def models(self) -> str:
         if self.overall is None:
@@ -180,21 +157,23 @@ class _Page:
         return f"<tr><th>{escape(self.say(figure.title))}</th>{''.join(self.td(c, figure.unit) for c in cells)}</tr>"
 
     def wer_rows(self, groups: Sequence[Group]) -> str:
-        """WER by group with the verdicts of all comparisons, and everything else folded away beneath."""
+        """WER by group, the differences that were tested, and everything else folded away beneath."""
         pairs = [f"{candidate} − {baseline}" for candidate, baseline in comparisons(self.results.systems)]
-        rows, folded = [], []
+        rows, against, folded = [], [], []
         for group in groups:
             title = escape(self.group_name(group.name))
             cells = "".join(self.td(self.cells.get(f"{group.section}|{group.name}|{name}|wer")) for name in self.names)
-            against = "".join(self.difference(group, pair) for pair in pairs) if group.section != "seen" else ""
-            amount = f'<td class="n">{group.words} / {group.blocks}</td>'
             faint = "" if group.sufficient else ' class="thin"'
-            rows.append(f"<tr{faint}><th>{title}</th>{amount}{cells}{against}</tr>")
-            label = f"{title}: {escape(self.say(w.FIGURES).lower())}"
-            folded.append(f"<details><summary>{label}</summary>{self.figures(group)}</details>")
-        head = [self.say(w.CATEGORY), self.say(w.AMOUNT), *map(escape, self.names)]
-        head += [escape(pair) for pair in pairs] if groups and groups[0].section != "seen" else []
-        return self.table(head, rows) + "".join(folded)
+            rows.append(f'<tr{faint}><th>{title}</th><td class="n">{group.words} / {group.blocks}</td>{cells}</tr>')
+            against.append(f"<tr><th>{title}</th>{''.join(self.difference(group, pair) for pair in pairs)}</tr>")
+            if group.section != "overall":
+                label = f"{title}: {escape(self.say(w.FIGURES).lower())}"
+                folded.append(f"<details><summary>{label}</summary>{self.figures(group)}</details>")
+        tables = self.table([self.say(w.CATEGORY), self.say(w.AMOUNT), *map(escape, self.names)], rows)
+        if pairs and groups[0].section != "seen":
+            title = f"<h3>{self.say(w.DIFFERENCES)}</h3>"
+            tables += title + self.table([self.say(w.CATEGORY), *map(escape, pairs)], against)
+        return tables + "".join(folded)
 
     def difference(self, group: Group, pair: str) -> str:
         cell = self.cells.get(f"difference|{group.name}|{pair}|wer")
@@ -281,25 +260,15 @@ class _Page:
         return self.section(w.EXAMPLES, *(self.example(line) for line in chosen)) if chosen else ""
 
     def example(self, line: Mapping[str, Any]) -> str:
-        rows = [
-            f"<tr><th>{escape(name)}</th><td>{diff(line['reference'], system['text'])}</td>"
-            f'<td class="n">{system["word_edits"]}</td></tr>'
-            for name, system in line["systems"].items()
-        ]
-        reference = f"<tr><th>{self.say(w.REFERENCE)}</th><td>{escape(line['reference'])}</td><td></td></tr>"
-        facts = [
-            line["id"],
-            *(str(line[key]) for key in ("speaker", "style", "dialect", "noise", "tempo") if key in line),
-        ]
-        table = self.table(["", "", self.say(w.ERRORS)], [reference, *rows])
+        rows = [f"<tr><th>{self.say(w.REFERENCE)}</th><td>{escape(line['reference'])}</td></tr>"]
+        for name, system in line["systems"].items():
+            count = f'<span class="i">{self.say(w.ERRORS)}: {system["word_edits"]}</span>'
+            rows.append(f"<tr><th>{escape(name)}{count}</th><td>{diff(line['reference'], system['text'])}</td></tr>")
+        facts = [line["id"], *(str(line[key]) for key in ("speaker", "dialect") if key in line)]
+        facts += [self.group_name(f"{axis}={line[axis]}").split(": ", 1)[1] for axis in w.AXES
+                  if axis in line and axis != "dialect"]  # fmt: skip
         caption = f'<p class="note">{escape(" · ".join(facts))}</p>'
-        return f'<article class="example">{caption}{self.player(line)}{table}</article>'
-
-    def player(self, line: Mapping[str, Any]) -> str:
-        path = self.audio.get(line["clip"])
-        if path is None or line["seconds"] > AUDIO_SECONDS or not path.is_file():
-            return ""
-        return f'<audio controls preload="none" src="data:audio/mpeg;base64,{_mp3(path)}"></audio>'
+        return f'<article class="example">{caption}{player(line, self.audio)}<table>{"".join(rows)}</table></article>'
 
     def provenance(self) -> str:
         facts = {key: value for key, value in self.results.meta.items() if key not in {"speed", "skipped", "warnings"}}
@@ -321,14 +290,3 @@ def _flat(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:g}"
     return str(value)
-
-
-def _mp3(path: Path) -> str:
-    """The clip as 16 kHz mono MP3, which every browser plays, in base64."""
-    import soundfile
-
-    from evaluation.audio import SAMPLE_RATE, load_clip
-
-    buffer = io.BytesIO()
-    soundfile.write(buffer, load_clip(path).samples, SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III")
-    return base64.b64encode(buffer.getvalue()).decode()

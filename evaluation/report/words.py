@@ -12,11 +12,26 @@ OUTCOMES = {
     "insufficient": T("данных мало", "not enough data"),
 }
 VERDICT = T(
-    "<b>{candidate}</b> против <b>{baseline}</b>: WER {a} против {b}, разница {difference}{p}.",
-    "<b>{candidate}</b> against <b>{baseline}</b>: WER {a} against {b}, difference {difference}{p}.",
+    "против <b>{baseline}</b>: {a} и {b}, разница {difference}{p}",
+    "against <b>{baseline}</b>: {a} and {b}, difference {difference}{p}",
 )
-POINTS = T("п. п.", "points")
-P_VALUE = T(", p = {p} с поправкой Холма", ", p = {p} after Holm’s adjustment")
+POINTS = T("п.\u00a0п.", "points")
+P_VALUE = T("; p (Холм) {p}", "; p (Holm) {p}")
+BEST = T(
+    "Ниже всех WER у слияния {name}: {value} {ends}. {outcome}",
+    "Of the merges, {name} has the lowest WER: {value} {ends}. {outcome}",
+)
+BEATS = T("Оно значимо лучше исходных моделей: {names}.", "It is significantly better than its sources: {names}.")
+BEATS_SOME = T(
+    "Оно значимо лучше, чем {names}; остальное эти данные не решают.",
+    "It is significantly better than {names}; the rest these data do not decide.",
+)
+BEATS_NONE = T(
+    "Что оно лучше исходных моделей, эти данные не доказывают.",
+    "These data do not prove that it is better than its sources.",
+)
+ALL = T("все записи", "all clips")
+DIFFERENCES = T("Разница WER, п.\u00a0п.", "Difference of WER, points")
 TOO_LITTLE = T(
     "Для вывода нужно хотя бы {words} слов и {blocks} говорящих; здесь слов {has_words}, говорящих или записей {has}.",
     "A verdict needs {words} words and {blocks} speakers; here are {has_words} words, {has} speakers or recordings.",
@@ -27,8 +42,8 @@ NOT_PROOF = T(
 )
 NO_VERDICT = T("Сравнивать не с чем: модель одна.", "There is one model only, nothing to compare.")
 SUMMARY = T(
-    "Записей {clips}, {minutes} мин, слов {words}, говорящих или записей {blocks}. Нормализация {normalizer}, {level}.",
-    "{clips} clips, {minutes} min, {words} words, {blocks} speakers or recordings. Normaliser {normalizer}, {level}.",
+    "Записей {clips} ({minutes} мин), слов {words}, {kind_ru} {blocks}. Нормализация {normalizer}, {level}.",
+    "{clips} clips ({minutes} min), {words} words, {blocks} {kind_en}. Normaliser {normalizer}, {level}.",
 )
 INTERVALS = T(
     "В скобках — 95-процентные интервалы: бутстрэп по говорящим (если они не указаны — по записям), {draws} выборок.",
@@ -51,6 +66,9 @@ VALUES = {
     "slow": T("медленно", "slow"),
     "normal": T("обычный", "normal"),
     "fast": T("быстро", "fast"),
+    "street": T("улица", "street"),
+    "telephone": T("телефон", "telephone"),
+    "babble": T("гул голосов", "babble"),
 }
 AMOUNT = T("слов / говорящих", "words / speakers")
 SEEN = T("Записи, которые модели видели при обучении", "Clips that models saw in training")

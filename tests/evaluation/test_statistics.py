@@ -10,6 +10,7 @@ from evaluation.statistics import (
     holm,
     paired_difference,
     ratio_interval,
+    student,
     sufficient,
     verdict,
 )
@@ -49,6 +50,18 @@ def test_edges() -> None:
     assert ratio_interval(np.array([1.0, 2.0, 3.0, 2.0]), np.full(4, 100.0)) == Interval(0.02, None, None)
     sparse = ratio_interval(np.array([1.0] + [0.0] * 11), np.full(12, 50.0))  # some draws hold no error at all
     assert sparse is not None and sparse.low == 0.0 and 1 / 600 < sparse.high < 0.02  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(4, 2.776), (9, 2.262), (29, 2.045), (99, 1.984)])
+def test_student(freedom: int, quantile: float) -> None:
+    assert student(freedom) == pytest.approx(quantile, rel=0.005)
+
+
+def test_a_few_unequal_blocks_do_not_blow_the_interval_up() -> None:
+    words = np.array([152.0, 16, 22, 9, 40, 12, 30, 18, 25, 10, 20, 40])
+    errors = np.array([45.0, 1, 0, 1, 9, 0, 3, 2, 1, 0, 5, 10])
+    interval = ratio_interval(errors, words)
+    assert interval is not None and 0.05 < interval.low < interval.high < 0.6  # type: ignore[operator]
 
 
 def test_the_same_draws_every_time() -> None:
