@@ -18,7 +18,7 @@ from typing import Any
 from merger import __version__
 from merger.arguments import MergeRequest, fault, parse_arguments, read_request
 from merger.bilingual import LANGUAGES, Text, preferred_language
-from merger.console import ProgressBar, error_text, help_text, report_text
+from merger.console import ProgressBar, error_text, help_text, methods_table, report_text
 from merger.errors import BadParameter, Cancelled, FaultList, IncompatibleModels, OutOfMemory, WhisperMergeError
 from merger.registry import methods
 from merger.transaction import disk_errors
@@ -114,10 +114,12 @@ def _merge(request: MergeRequest, lang: str) -> tuple[list[Any], tuple[Any, Any,
 
 def run_methods(arguments: Sequence[str], lang: str) -> int:
     """List the methods, as text or as JSON."""
-    given, others = _options(arguments, set(), {"--json"})
+    given, others = _options(arguments, set(), {"--json", "--markdown"})
     if others:
-        raise _usage("python -m merger methods [--json]")
-    if "--json" in given:
+        raise _usage("python -m merger methods [--json|--markdown]")
+    if "--markdown" in given:
+        print(methods_table(lang))
+    elif "--json" in given:
         print(json.dumps([spec.to_json(lang) for spec in methods().values()], ensure_ascii=False, indent=2))
     else:
         for spec in methods().values():

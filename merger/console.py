@@ -154,3 +154,21 @@ def help_text(lang: str) -> str:
         ).get(lang)
     )
     return "\n".join(blocks)
+
+
+def methods_table(lang: str) -> str:
+    """All methods as a Markdown table: name, what it does, parameters with range and default, source."""
+    heads = Text(
+        "| метод | что делает | параметры | источник |", "| method | what it does | parameters | source |"
+    ).get(lang)
+    rows = [heads, "| --- | --- | --- | --- |"]
+    for spec in methods().values():
+        parameters = "<br>".join(
+            f"`{own.flag}` {own.control.range_text().get(lang)} ({own.control.to_flag(own.default)})"
+            for own in spec.parameters
+        )
+        base = Text("; нужна база", "; needs the base").get(lang) if spec.needs_base else ""
+        source = spec.paper or Text("руководство" if spec.guide else "—", "the guide" if spec.guide else "—").get(lang)
+        summary = spec.summary.get(lang)
+        rows.append(f"| `{spec.name}` | {summary} | {parameters} | {source}{base} |")
+    return "\n".join(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from merger.arguments import parse_arguments, read_request
 from merger.bilingual import LANGUAGES
+from merger.console import methods_table
 from merger.layout import place_of
 from merger.params import Choice, Integer, Slider, SourceWeights, Toggle, WeightPair
 from merger.recipe import MergeRecipe
@@ -169,3 +171,8 @@ def test_sentence_in_both_languages(spec: MethodSpec) -> None:
 
 def test_the_guides_methods_come_first() -> None:
     assert [spec.name for spec in METHODS.values() if spec.guide] == list(METHODS)[:3] == ["direct", "slerp", "ties"]
+
+
+def test_the_documented_table_is_the_registrys() -> None:
+    documented = (Path(__file__).resolve().parents[2] / "docs/methods.md").read_text(encoding="utf-8")
+    assert methods_table("en") in documented  # made by `python -m merger methods --markdown --lang en`
