@@ -1,0 +1,110 @@
+"""Many windows through one model: b rows decode side by side, and a row that is done takes the next window at once.
+
+The step is that of `device_loop`, captured on a GPU, so a batch costs hardly more launches than a single window, and no
+row waits for the longest of its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from evaluation.engine.device_greedy import STEPS_PER_LOOK, MakeStep, make_plain_step
+from evaluation.engine.device_loop import Captured, Rows
+from evaluation.engine.model import Caches, decode_many, encode, fill_cross, logits
+from evaluation.engine.rules import Rules
+from evaluation.engine.tensors import WhisperTensors
+from merger.errors import Cancelled
+
+INTAKE = 16  # most windows that are encoded together
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written for one window: tokens without prompt and end token, and whether the end token came."""
+
+    key: Hashable
+    tokens: tuple[int, ...]
+    finished: bool
+    no_speech_probability: float
+
+
+class ContinuousBatch:
+    """Decodes any number of windows with `batch` rows of static caches.
+
+    Used by one thread at a time. Weights are read where they lie, so the same object serves a live mixture after every
+    merge.
+    """
+
+    def __init__(
+        self, tensors: WhisperTensors, rules: Rules, batch: int, make_step: MakeStep = make_plain_step
+    ) -> None:
+        self.tensors, self.rules, self.batch = tensors, rules, batch
+        self.caches = Caches(tensors, batch)
+        self.rows = Rows.empty(batch, tensors.target_positions, tensors.device)
+        self.rows.park()
+        self._step = Captured(make_step(tensors, self.caches, self.rows, rules), tensors.device)
+        self._keys: list[Hashable | None] = [None] * batch
+        self._no_speech = [0.0] * batch
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        windows: Iterable[tuple[Hashable, torch.Tensor]],
+        prompt: Sequence[int],
+        limit: int,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[Written]:
+        """Each (key, log-mel float[mel_bins, 3000]) as it is done. Raises Cancelled between looks."""
+        waiting = iter(windows)
+        self._keys = [None] * self.batch
+        self.rows.park()
+        self._refill(waiting, prompt, limit)
+        while any(key is not None for key in self._keys):
+            if cancelled is not None and cancelled():
+                raise Cancelled
+            for _ in range(min(STEPS_PER_LOOK, limit)):
+                self._step()
+            yield from self._collect()
+            self._refill(waiting, prompt, limit)
+
+    def _collect(self) -> Iterator[Written]:
+        tokens, ended, done = self.rows.read()
+        for row, key in enumerate(self._keys):
+            if key is not None and done[row]:
+                self._keys[row] = None
+                yield Written(key, tuple(tokens[row]), ended[row], self._no_speech[row])
+
+    def _refill(self, waiting: Iterator[tuple[Hashable, torch.Tensor]], prompt: Sequence[int], limit: int) -> None:
+        """Give idle rows their next windows."""
+        idle = [row for row, key in enumerate(self._keys) if key is None]
+        while idle and (taken := list(islice(waiting, min(len(idle), INTAKE)))):
+            slots, idle = idle[: len(taken)], idle[len(taken) :]
+            self._take_in(slots, taken, prompt, limit)
+
+    def _take_in(
+        self,
+        slots: list[int],
+        taken: list[tuple[Hashable, torch.Tensor]],
+        prompt: Sequence[int],
+        limit: int,
+    ) -> None:
+        tensors, count = self.tensors, len(taken)
+        features = torch.stack([window for _, window in taken]).to(tensors.device, tensors.dtype)
+        fresh = Caches(tensors, count)
+        fill_cross(tensors, encode(tensors, features), fresh)
+        # All but the last token of the prompt; the first step reads that one and chooses.
+        ids = torch.tensor([list(prompt)] * count, device=tensors.device)
+        hidden = decode_many(tensors, fresh, ids, 0)
+        known = self.rules.vocabulary.no_speech
+        start = logits(tensors, hidden[:, 0]).softmax(dim=-1)
+        speechless = [0.0] * count if known is None else start[:, known].tolist()
+        where = torch.tensor(slots, device=tensors.device)
+        self.caches.cross_kv.index_copy_(2, where, fresh.cross_kv)
+        self.caches.self_kv[:, :, where, :, : len(prompt)] = fresh.self_kv[:, :, :, :, : len(prompt)]
+        for row, (key, _), probability in zip(slots, taken, speechless, strict=True):
+            self._keys[row], self._no_speech[row] = key, probability
+            self.rows.load(row, prompt, self.rules.history(), [], limit)

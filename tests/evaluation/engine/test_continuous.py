@@ -1,0 +1,64 @@
+"""Many windows side by side: each row writes what its window alone writes, whatever its neighbours do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from evaluation.engine.continuous import ContinuousBatch
+from evaluation.engine.greedy import Decoded, WindowDecoder
+from evaluation.engine.model import Caches, encode, fill_cross
+from evaluation.engine.rules import Rules
+from evaluation.engine.tensors import collect
+from evaluation.features import log_mel
+from evaluation.vocabulary import Vocabulary
+from merger.errors import Cancelled
+from tests.evaluation.engine.tiny_whisper import make_clip, make_module, make_processor
+
+CPU = torch.device("cpu")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_rows_write_what_windows_alone_write(timestamps: bool) -> None:
+    module = make_module(3)
+    tensors, vocabulary = collect(module), Vocabulary.of(module, make_processor().tokenizer)
+    prompt = vocabulary.prompt("ru", "transcribe", timestamps)
+    windows = {seed: log_mel(make_clip(1 + seed, seed).samples, 80, device="cpu") for seed in range(7)}
+    caches = Caches(tensors, 1)
+
+    def by_itself(rules: Rules) -> dict[int, Decoded]:
+        found = {}
+        for key, window in windows.items():
+            fill_cross(tensors, encode(tensors, window[None]), caches)
+            found[key] = WindowDecoder(tensors, caches).decode(prompt, 30, rules)
+        return found
+
+    # Random models hardly ever end: call the end what comes at different places of different windows.
+    texts = [decoded.tokens for decoded in by_itself(Rules(vocabulary, timestamps, CPU)).values()]
+    places = {token: {text.index(token) for text in texts if token in text} for text in texts for token in text}
+    rules = Rules(replace(vocabulary, end=max(places, key=lambda token: len(places[token]))), timestamps, CPU)
+    alone = by_itself(rules)
+    assert len({len(decoded.tokens) for decoded in alone.values()}) > 1  # rows are refilled at different times
+    batch = ContinuousBatch(tensors, rules, batch=3)
+    for _ in range(2):
+        found = {written.key: written for written in batch.decode(windows.items(), prompt, 30)}
+        assert found.keys() == alone.keys()
+        for key, decoded in alone.items():
+            assert (found[key].tokens, found[key].finished) == (decoded.tokens, decoded.finished)
+            assert found[key].no_speech_probability == pytest.approx(decoded.no_speech_probability, rel=1e-3)
+
+
+def test_fewer_windows_than_rows_none_at_all_and_cancelling() -> None:
+    module = make_module(0)
+    tensors, vocabulary = collect(module), Vocabulary.of(module, make_processor().tokenizer)
+    batch = ContinuousBatch(tensors, Rules(vocabulary, False, CPU), batch=4)
+    prompt = vocabulary.prompt("ru", "transcribe", False)
+    window = log_mel(make_clip(1).samples, 80, device="cpu")
+    assert [written.key for written in batch.decode([("only", window)], prompt, 5)] == ["only"]
+    assert list(batch.decode([], prompt, 5)) == []
+    polls = iter([False, True])
+    with pytest.raises(Cancelled):
+        list(batch.decode([("long", window)], prompt, 40, lambda: next(polls)))
