@@ -1,5 +1,7 @@
 """The history: experiments, clips, transcripts, scores, votes and jobs in one SQLite file. The only user of sqlite3.
 
+Longer than most files: one table of migrations and one class with a short method per thing that is stored.
+
 Every row belongs to an owner, and every read and write names the owner: there is no call that crosses owners but the
 worker's own (`recover_jobs`, `pending_jobs`). One connection writes, behind a lock, with a rollback journal: SQLite
 before 3.51.3 can lose committed pages when a WAL is reset. `synchronous=FULL`: a row that was acknowledged survives a
@@ -7,6 +9,7 @@ power cut.
 """
 
 import json
+import shutil
 import sqlite3
 import threading
 import time
@@ -16,6 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from merger.bilingual import Text, byte_size
+from merger.errors import DiskFull
 
 Side = Literal["a", "merged", "b", "base"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -324,10 +330,18 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                if self._connection.in_transaction:  # SQLite rolls back by itself when the disk is full
+                    self._connection.execute("ROLLBACK")
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                    raise self._disk_full() from error
                 raise
-            self._connection.execute("COMMIT")
+
+    def _disk_full(self) -> DiskFull:
+        free = 0 if self.path.name == ":memory:" else shutil.disk_usage(self.path.parent).free
+        least = Text("хотя бы 1 МБ", "at least 1 MB")
+        return DiskFull(needed=least, free=Text(byte_size(free, "ru"), byte_size(free, "en")))
 
     def _read(self, query: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
         with self._lock:

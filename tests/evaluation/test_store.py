@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.store import MIGRATIONS, Store, StoredClip, StoredTranscript, Vote
+from merger.errors import DiskFull
 
 RECIPE = {"method": "ties", "parameters": {"ties_density": 0.85}}
 CLIP = StoredClip("ab" * 32, "проба.wav", 3.25)
@@ -155,6 +156,17 @@ def test_a_locked_file_is_waited_for_and_never_set_aside(tmp_path: Path, monkeyp
         Store(path)
     other.execute("COMMIT")
     assert list(tmp_path.glob("*corrupt*")) == []
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(store: Store) -> None:
+    key = add(store)
+    pages = store._read("PRAGMA page_count", ())[0][0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+    with pytest.raises(DiskFull):
+        add(store, note="х" * 100_000)
+    assert [e.id for e in store.experiments("ann")] == [key]
+    store._connection.execute("PRAGMA max_page_count = 1000000")
+    assert len({key, add(store)}) == len(store.experiments("ann")) == 2
 
 
 def test_many_threads_write(store: Store) -> None:
