@@ -75,12 +75,8 @@ def load_clip(path: str | Path, limits: AudioLimits | None = None) -> AudioClip:
     Raises `BadAudio` (not audio, damaged, empty, shorter than `min_seconds`, samples that are not finite, a rate or
     channel count outside the limits) and `AudioTooLong` (as soon as the cap on bytes or decoded samples is passed).
     """
-    path, limits = Path(path), limits or AudioLimits()
-    if not path.is_file():
-        raise BadAudio(name=path.name, reason="missing")
-    if path.stat().st_size > limits.max_bytes:
-        raise AudioTooLong(name=path.name, limit=limits.max_bytes / 1e6, unit="MB")
-    samples = _decode(path, limits)
+    path = Path(path)
+    samples = decode(path, limits or AudioLimits())
     return AudioClip(samples, len(samples) / SAMPLE_RATE, file_sha256(path), path.name)
 
 
@@ -89,8 +85,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _decode(path: Path, limits: AudioLimits) -> Samples:
+def decode(path: Path, limits: AudioLimits) -> Samples:
+    """The samples of `load_clip`: float32[n], mono, 16 kHz. Raises what that raises."""
     import soundfile
+
+    if not path.is_file():
+        raise BadAudio(name=path.name, reason="missing")
+    if path.stat().st_size > limits.max_bytes:
+        raise AudioTooLong(name=path.name, limit=limits.max_bytes / 1e6, unit="MB")
 
     try:
         with soundfile.SoundFile(path) as sound:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from evaluation import audio_child
 from evaluation.audio import SAMPLE_RATE, AudioClip, AudioLimits, load_clip
+from evaluation.audio_child import load_clip_apart
 from evaluation.errors import AudioTooLong, BadAudio
 
 RATE, SECONDS, PITCH = 44_100, 1.5, 440.0
@@ -168,3 +170,34 @@ def test_clips_from_memory() -> None:
     assert AudioClip.from_samples(np.zeros(48_000, np.float32), 48_000).seconds == pytest.approx(1.0)
     with pytest.raises(BadAudio):
         AudioClip.from_samples(np.zeros(10, np.float32), SAMPLE_RATE)
+
+
+def test_a_child_process_reads_the_same(tmp_path: Path) -> None:
+    for suffix in ("flac", "webm"):
+        make(tmp_path / f"x.{suffix}")
+        here, apart = load_clip(tmp_path / f"x.{suffix}"), load_clip_apart(tmp_path / f"x.{suffix}")
+        assert np.array_equal(here.samples, apart.samples)
+        assert (here.sha256, here.name, here.seconds) == (apart.sha256, apart.name, apart.seconds)
+
+
+def test_a_child_process_raises_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(b"junk")
+    with pytest.raises(BadAudio) as bad:
+        load_clip_apart(path)
+    assert bad.value.facts["reason"] == "unreadable" and "x.wav" in bad.value.sentence("ru")
+    make(path)
+    with pytest.raises(AudioTooLong) as long:
+        load_clip_apart(path, AudioLimits(max_seconds=1.0))
+    assert "1" in long.value.sentence("en")
+
+
+def test_a_child_that_hangs_or_dies_is_bad_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "x.wav")
+    with pytest.raises(BadAudio) as slow:
+        load_clip_apart(tmp_path / "x.wav", seconds=0.01)
+    assert slow.value.facts["reason"] == "slow"
+    monkeypatch.setattr(audio_child.sys, "executable", "/bin/false")
+    with pytest.raises(BadAudio) as dead:
+        load_clip_apart(tmp_path / "x.wav")
+    assert dead.value.facts["reason"] == "damaged"
