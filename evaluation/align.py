@@ -74,8 +74,7 @@ def align_words(reference: str | Sequence[str], hypothesis: str | Sequence[str])
     """
     ref = reference.split() if isinstance(reference, str) else list(reference)
     hyp = hypothesis.split() if isinstance(hypothesis, str) else list(hypothesis)
-    _, steps = lattice.align(ref, lattice.plain(hyp))
-    return [as_edit(step, ref, hyp) for step in steps]
+    return [as_edit(step, ref, hyp) for step in lattice.align_plain(ref, hyp)]
 
 
 def as_edit(step: lattice.Step, ref: Sequence[str], hyp: Sequence[str]) -> Edit:
@@ -102,8 +101,7 @@ def align_three(a: str | Sequence[str], merged: str | Sequence[str], b: str | Se
     for position in range(len(keys["merged"]) + 1):
         extra_a, opposite_a = to_a[position]
         extra_b, opposite_b = to_b[position]
-        _, between = lattice.align([keys["a"][i] for i in extra_a], lattice.plain([keys["b"][i] for i in extra_b]))
-        for step in between:
+        for step in lattice.align_plain([keys["a"][i] for i in extra_a], [keys["b"][i] for i in extra_b]):
             columns.append(
                 (
                     None if step.reference is None else extra_a[step.reference],
@@ -120,8 +118,7 @@ def _by_gap(merged: list[str], other: list[str]) -> list[tuple[list[int], int | 
     """For each merged word (and the end): the other's words inserted before it, and the one opposite it."""
     gaps: list[tuple[list[int], int | None]] = []
     inserted: list[int] = []
-    _, steps = lattice.align(merged, lattice.plain(other))
-    for step in steps:
+    for step in lattice.align_plain(merged, other):
         if step.reference is None:
             assert step.hypothesis is not None
             inserted.append(step.hypothesis)

@@ -9,7 +9,7 @@ substitutions (of equally short scripts, the one with most words right); then ch
 alike stand opposite each other). All three are packed in one int64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,9 @@ import numpy.typing as npt
 
 EDIT = 1 << 40  # one word edit outweighs
 SUBSTITUTION = 1 << 24  # fewer than 65,536 of them weigh less than an edit; one outweighs 16.7 million character edits
+
+TABLE = 4_000_000  # cells; a larger table is cut into pieces of about PIECE words (an hour of speech has 9,000)
+PIECE = 1_000
 
 Costs = npt.NDArray[np.int64]
 
@@ -72,6 +75,50 @@ def plain(words: Sequence[str]) -> Lattice:
     """The lattice with one path."""
     size = len(words) + 1
     return Lattice(size, [(i, i + 1, word) for i, word in enumerate(words)], size - 1)
+
+
+def align_plain(reference: Sequence[str], words: Sequence[str]) -> list[Step]:
+    """The alignment of two word lists; long ones piece by piece, with as few edits as whole."""
+    steps: list[Step] = []
+    start = (0, 0)
+    for end in [*cuts(reference, words), (len(reference), len(words))]:
+        _, piece = align(reference[start[0] : end[0]], plain(words[start[1] : end[1]]))
+        steps += shifted(piece, *start)
+        start = end
+    return steps
+
+
+def cuts(
+    reference: Sequence[str], words: Sequence[str], allowed: Container[int] | None = None
+) -> list[tuple[int, int]]:
+    """Where a table that is too large may be cut: (index into reference, into words), inside runs of equal words of a
+    shortest edit script, so that the pieces together cost no edit more than the whole. allowed: indices into
+    `words`."""
+    if len(reference) * len(words) <= TABLE:
+        return []
+    from rapidfuzz.distance import Levenshtein
+
+    points, last = list[tuple[int, int]](), 0
+    for run in Levenshtein.opcodes(list(reference), list(words)):
+        if run.tag != "equal":
+            continue
+        for i in range(max(run.src_start + 1, last + PIECE), run.src_end):
+            j = run.dest_start + i - run.src_start
+            if i >= last + PIECE and (allowed is None or j in allowed):
+                points.append((i, j))
+                last = i
+    return points
+
+
+def shifted(steps: Sequence[Step], reference: int, hypothesis: int) -> list[Step]:
+    """Steps of a piece that begins at these indices."""
+    return [
+        Step(
+            None if step.reference is None else step.reference + reference,
+            None if step.hypothesis is None else step.hypothesis + hypothesis,
+        )
+        for step in steps
+    ]
 
 
 def align(reference: Sequence[str], lattice: Lattice) -> tuple[list[str], list[Step]]:

@@ -93,13 +93,28 @@ def source_hash() -> str:
 def align_pair(reference: str, hypothesis: str, level: Level = "L2") -> tuple[list[str], list[str], list[lattice.Step]]:
     """Words of the reference, words of the hypothesis in the reference's style, and their alignment."""
     if level in {"L0", "L1"}:
-        ref = normalize(reference, level).split()
-        graph = lattice.plain(normalize(hypothesis, level).split())
-    else:
-        style = _Style(_tokens(reference), joins=level == "L3")
-        ref, graph = style.words, style.render(_tokens(hypothesis))
-    words, steps = lattice.align(ref, graph)
-    return ref, words, steps
+        ref, words = normalize(reference, level).split(), normalize(hypothesis, level).split()
+        return ref, words, lattice.align_plain(ref, words)
+    style, tokens = _Style(_tokens(reference), joins=level == "L3"), _tokens(hypothesis)
+    out: list[str] = []
+    steps: list[lattice.Step] = []
+    at, first = 0, 0  # of the reference's words, of the hypothesis' tokens
+    for end, last in [*_cuts(style.words, tokens), (len(style.words), len(tokens))]:
+        words, piece = lattice.align(style.words[at:end], style.render(tokens[first:last]))
+        steps += lattice.shifted(piece, at, len(out))
+        out += words
+        at, first = end, last
+    return style.words, out, steps
+
+
+def _cuts(reference: Sequence[str], tokens: Sequence[Token]) -> list[tuple[int, int]]:
+    """`lattice.cuts` between tokens: (index into the reference's words, into the tokens)."""
+    starts: dict[int, int] = {}  # index into the tokens' words → token
+    words: list[str] = []
+    for place, token in enumerate(tokens):
+        starts[len(words)] = place
+        words += token.words
+    return [(i, starts[j]) for i, j in lattice.cuts(reference, words, starts)]
 
 
 def _tokens(text: str) -> list[Token]:

@@ -1,5 +1,7 @@
 """Alignments worked out by hand, and the count of edits against jiwer's for random texts."""
 
+import random
+
 import jiwer
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from evaluation import lattice
 from evaluation.align import align_three, align_words, split_words
-from evaluation.scores import agreement
+from evaluation.scores import agreement, compare
 
 
 def picture(reference: str, hypothesis: str) -> list[tuple[str | None, str | None]]:
@@ -97,3 +99,23 @@ def test_words_given_as_a_list_keep_their_indices() -> None:
     assert [(w.text, w.key) for w in split_words(given_words)] == [("Ёлка,", "елка"), ("—", ""), ("горит", "горит")]
     slots = align_three(given_words, "елка горит", "")
     assert [(s.a, s.a_index, s.merged_index) for s in slots] == [("Ёлка,", 0, 0), ("—", 1, None), ("горит", 2, 1)]
+
+
+def test_an_hour_of_speech_is_cut_and_costs_no_edit_more() -> None:
+    rng = random.Random(3)
+    vocabulary = [f"слово{n}" for n in range(400)] + ["5", "23", "руб."]
+    spoken = [rng.choice(vocabulary) for _ in range(6_000)]
+    written = [word if rng.random() > 0.1 else rng.choice(["", "нет", "да нет"]) for word in spoken]
+    reference, hypothesis = " ".join(spoken), " ".join(" ".join(written).split())
+    assert len(lattice.cuts(spoken, hypothesis.split())) >= 4
+    edits = align_words(reference, hypothesis)
+    counts = jiwer.process_words(reference, hypothesis)
+    assert sum(e.kind != "equal" for e in edits) == counts.substitutions + counts.deletions + counts.insertions
+    assert [e.hypothesis for e in edits if e.hypothesis is not None] == hypothesis.split()
+    assert [e.reference_index for e in edits if e.reference_index is not None] == list(range(6_000))
+    pair = compare(reference, hypothesis)
+    assert pair.word_edits <= sum(e.kind != "equal" for e in edits)
+    assert [e.reference_index for e in pair.edits if e.reference_index is not None] == list(range(6_000))
+    assert [e.hypothesis_index for e in pair.edits if e.hypothesis_index is not None] == list(
+        range(len(pair.hypothesis_words))
+    )
