@@ -1,9 +1,9 @@
 """Bradley–Terry strengths from blind votes (Bradley & Terry 1952), with intervals that few votes keep wide.
 
 A tie counts half a win for each side; "both bad" says nothing about which is better and is left out. Every pair that
-was compared starts with half a win for each side (Jeffreys' prior), so that the strengths stay finite where one never lost.
-The interval comes from drawing each pair's true share of wins from its Beta posterior: resampling the votes themselves
-would call two wins out of two a certainty.
+was compared starts with half a win for each side (Jeffreys' prior), so that the strengths stay finite where one never
+lost. The interval comes from drawing each pair's true share of wins from its Beta posterior: resampling the votes
+themselves would call two wins out of two a certainty.
 """
 
 from collections.abc import Sequence

@@ -70,7 +70,8 @@ def _act(workshop: Workshop) -> Any:
         try:
             session = workshop.session(owner_of(request["owner"]))
             result = ACTIONS[request["action"]](workshop, session, request.get("payload") or {})
-            return {"result": result}
+            # With what has changed: an older answer that is still under way can then not undo it on the page.
+            return {"result": result, "slices": session.newer(request.get("known") or {})}
         except Exception as error:
             told = report(error)
             if told["code"] == "INTERNAL":

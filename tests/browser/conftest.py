@@ -62,6 +62,7 @@ def served(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         export_root=root / "exports",
         demo_models=demo_folder / "models",
         samples=demo_folder / "samples",
+        model_roots=(demo_folder / "more",),
         device="cpu",
         hub=False,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.browser.conftest import Served, Visitor
+from tests.ui.conftest import EVIL, write_tone
 
 Visit = Callable[..., Visitor]
 
@@ -151,7 +152,7 @@ def test_references_and_transcripts_show_as_text(visit: Visit, served: Served) -
     page = visitor.page
     page.locator(f'[data-focus="clip-{served.workshop.clips.samples[2].id}"]').click()
     visitor.settled()
-    evil = "${alert(1)} <img src=x onerror=alert(2)> </span> \u202eабв"
+    evil = f"{EVIL} </span> \u202eабв"
     page.locator("#wm-reference").fill(evil)
     page.wait_for_function("WM.slices.clip.reference.includes('alert(2)')")
     for session in served.workshop.sessions._by_owner.values():
@@ -167,6 +168,29 @@ def test_references_and_transcripts_show_as_text(visit: Visit, served: Served) -
     shown = visitor.text("merged")
     assert "<img" in shown and "</span>" in shown
     assert page.locator(".wm-grid img").count() == 0
+
+
+def test_names_of_models_and_files_show_as_text(visit: Visit, tmp_path_factory: pytest.TempPathFactory) -> None:
+    visitor = visit()
+    visitor.settled()
+    page = visitor.page
+    page.locator('[data-focus="model-b"]').click()
+    page.locator(".wm-option", has_text="onerror").click()
+    page.wait_for_function("WM.slices.models.roles.b.ref.includes('onerror')")
+    visitor.settled()
+    assert EVIL in page.locator('[data-focus="model-b"]').inner_text()
+    assert EVIL in page.locator("#wm-sentence").inner_text()
+    sound = write_tone(tmp_path_factory.mktemp("evil") / "x.wav", pitch=290.0).read_bytes()
+    page.locator('input[type="file"]').first.set_input_files(
+        {"name": f"{EVIL}.wav", "mimeType": "audio/wav", "buffer": sound}
+    )
+    page.wait_for_function("WM.slices.clips.shelf.length === 1")
+    visitor.settled()
+    assert page.locator(".wm-player b").inner_text() == f"{EVIL}.wav"
+    for tab in ("history", "sweep", "export", "blind"):
+        page.evaluate(f"WM.show('{tab}')")
+        page.wait_for_function("WM.pending === 0")
+    assert page.locator(".wm-island img").count() == 0
 
 
 def test_english_by_a_toggle(visit: Visit) -> None:

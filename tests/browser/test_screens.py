@@ -239,7 +239,7 @@ def test_the_guide_is_searched_and_tried(visit: Visit) -> None:
     page.wait_for_selector(".wm-article mark")
     page.get_by_role("button", name="Попробовать").first.click()
     page.wait_for_function("WM.slices.recipe.parameters.ties_density === 0.85")
-    assert page.evaluate("document.body.dataset.wmTab") == "listen"
+    page.wait_for_function("document.body.dataset.wmTab === 'listen'")
 
 
 def test_the_map_speaks_and_draws_a_curve(visit: Visit) -> None:

@@ -15,6 +15,7 @@ from ui.settings import Settings
 from ui.workshop import Workshop
 
 OWNER = "owner-" + "x" * 20
+EVIL = "${alert(1)} <img src=x onerror=alert(2)>"  # a name, a text, a note that would run if it were not text
 
 
 def write_tone(path: Path, seconds: float = 1.5, pitch: float = 220.0, rate: int = 16_000) -> Path:
@@ -28,13 +29,14 @@ def write_tone(path: Path, seconds: float = 1.5, pitch: float = 220.0, rate: int
 
 @pytest.fixture(scope="session")
 def demo_folder(tiny_pair: TinyPair, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`models/{base,a,b}` and `samples/` as the demo has them, made of the tiny pair and three tones."""
+    """`models/{base,a,b}` and `samples/` as the demo has them (the tiny pair, tones); `more/` holds a bad name."""
     root = tmp_path_factory.mktemp("demo")
     for role in ("base", "a", "b"):
         shutil.copytree(getattr(tiny_pair, role), root / "models" / role)
+    shutil.copytree(tiny_pair.b, root / "more" / EVIL)
     samples = root / "samples"
     samples.mkdir()
-    texts = ["Первая запись звучит высоко", "Вторая", "Третья ${alert(1)} <img src=x onerror=alert(1)>"]
+    texts = ["Первая запись звучит высоко", "Вторая", f"Третья {EVIL}"]
     rows = []
     for number, text in enumerate(texts):
         write_tone(samples / f"{number}.wav", pitch=180.0 + 90 * number)

@@ -111,20 +111,21 @@ window.WM = (() => {
     if (list.some((name) => name in slices)) callback(slices);
   };
   const accept = (fresh) => {
-    const called = new Set();
+    const called = new Set(), taken = [];
     for (const [name, { version, value }] of Object.entries(fresh)) {
-      if (versions[name] !== undefined && version < versions[name]) continue;
+      if (versions[name] !== undefined && version <= versions[name]) continue;   // an answer that was overtaken
       versions[name] = version;
       slices[name] = value;
+      taken.push(name);
     }
-    for (const name of Object.keys(fresh)) for (const callback of listeners[name] ?? []) called.add(callback);
+    for (const name of taken) for (const callback of listeners[name] ?? []) called.add(callback);
     for (const callback of called) {
       try { callback(slices); } catch (fault) { console.error("island failed", fault); }
     }
   };
   const call = async (action, payload = {}, { quiet = false } = {}) => {
     pending += 1;
-    const answer = await server.act({ owner, action, payload }).finally(() => { pending -= 1; });
+    const answer = await server.act({ owner, action, payload, known: versions }).finally(() => { pending -= 1; });
     if (!answer) { const error = { code: "OFFLINE", sentence: t("error.lost"), remedy: t("error.lost.remedy") }; if (!quiet) toast(error); throw Object.assign(new Error(error.code), { coded: error }); }
     if (answer.slices) accept(answer.slices);
     if (answer.error) { if (!quiet) toast(answer.error); throw Object.assign(new Error(answer.error.code), { coded: answer.error }); }

@@ -9,13 +9,14 @@ WM.island("mixer", (root) => {
   const name = (role) => pick(WM.slices.models?.roles?.[role]?.name) || { a: "A", b: "B", base: t("model.base") }[role];
 
   // ---- telling the server ------------------------------------------------------------------------------------------------
-  const send = async (again = true) => {
+  const send = async () => {
     clearTimeout(timer);
+    timer = null;
     sending += 1;
     const wanted = clone(recipe);
-    try { await WM.call("mixer.set", { recipe: wanted }); WM.step("slider"); } catch { if (WM.slices.recipe) recipe = clone(WM.slices.recipe); }
+    try { await WM.call("mixer.set", { recipe: wanted }); WM.step("slider"); } catch { /* refused: what the server holds is put back below */ }
     sending -= 1;
-    if (!sending && !dragging && again) draw();
+    adopt();
   };
   const change = (edit, { later = false } = {}) => {
     edit(recipe);
@@ -50,8 +51,7 @@ WM.island("mixer", (root) => {
     const write = (number) => { box.value = pair ? `${WM.short(number, 3)} / ${WM.short(1 - number, 3)}` : WM.short(number, 4); range.setAttribute("aria-valuetext", spoken(control, number)); };
     write(value);
     range.addEventListener("pointerdown", () => { dragging = true; });
-    range.addEventListener("pointerup", () => { dragging = false; });
-    range.addEventListener("pointercancel", () => { dragging = false; });
+    for (const end of ["pointerup", "pointercancel"]) range.addEventListener(end, () => { dragging = false; adopt(); });
     range.addEventListener("input", () => { const number = Number(range.value); write(number); set(number, { later: true }); });
     box.addEventListener("change", () => {
       const number = Number(box.value.split("/")[0].trim().replace(",", "."));
@@ -223,12 +223,13 @@ WM.island("mixer", (root) => {
         button("", () => text_dialog(JSON.stringify(plain(), null, 2)), { icon: "paste", kind: "ghost", title: t("recipe.paste") }),
         button("", link, { icon: "link", kind: "ghost", title: t("recipe.link") })));
   };
-  WM.on("recipe", ({ recipe: fresh }) => {
-    if (!fresh) return;
-    if (sending || dragging) return;        // what the hand holds is newer than what the server says
+  const adopt = () => {
+    const fresh = WM.slices.recipe;
+    if (!fresh || sending || dragging || timer) return;        // what the hand holds is newer than what the server says
     recipe = { method: fresh.method, parameters: clone(fresh.parameters), ...(fresh.parts ? { parts: clone(fresh.parts) } : {}) };
     draw();
-  });
+  };
+  WM.on("recipe", adopt);
   WM.on("models", () => { if (!dragging) draw(); });
   WM.key("KeyZ", () => act("mixer.undo"));
   WM.mixer = { recipe: () => clone(recipe), set: (next) => { recipe = { ...recipe, ...clone(next) }; draw(); return send(); } };
