@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.live_models import SHAPES, BenchClip, large_vocabulary, pair, sample_clips, synthetic_clips
-from benchmarks.timing import milliseconds, percentiles, synchronize
+from benchmarks.timing import interleaved, milliseconds, percentiles, synchronize
 from evaluation.engine.backend import Backend, CudaBackend, make_backend
 from evaluation.engine.device_greedy import make_plain_step
 from evaluation.engine.device_loop import Captured, Rows
@@ -365,16 +365,35 @@ def _generate(bench: Bench, module: Any, **settings: Any) -> Callable[[], list[i
 
 @torch.inference_mode()
 def transformers_default(bench: Bench) -> dict[str, Any]:
-    """The same window by `generate` with its default cache, and by the engine without any draft."""
-    bench.live.apply(MergeRecipe.build("slerp", {"slerp_t": 0.5}))
+    """The same window by `generate` with its default cache, by the engine without any draft, and a whole slider move
+    (merge, encode, verify the transcript before), in turn."""
     generate = _generate(bench, bench.live.modules["merged"])
-    written: list[list[int]] = []
-    repeats = 2 if bench.device.type == "cuda" else 5
-    theirs = milliseconds(lambda: written.append(generate()), bench.device, repeats, 1)
-    ours = milliseconds(bench.write, bench.device, 5, 1)
-    tokens = list(bench.write().tokens)
-    return {"generate": theirs, "engine_without_draft": ours, "speedup": round(theirs / ours, 2),
-            "tokens": len(tokens), "same_tokens": tokens == written[-1][: len(tokens)]}  # fmt: skip
+    recipes = [MergeRecipe.build("slerp", {"slerp_t": t}) for t in (0.45, 0.5)]
+    written: dict[str, list[int]] = {}
+    last: list[Sequence[int]] = []
+    turn = [0]
+
+    def by_generate() -> None:
+        written["generate"] = generate()
+
+    def by_engine() -> None:
+        written["engine"] = list(bench.write().tokens)
+
+    def move_slider() -> None:
+        bench.live.apply(recipes[turn[0] % 2])
+        turn[0] += 1
+        last[:] = [bench.write(drafts=last).tokens]
+
+    works = {"slider_to_transcript": move_slider, "engine_without_draft": by_engine, "generate": by_generate}
+    taken = interleaved(works, bench.device, 2 if bench.device.type == "cuda" else 9)
+    theirs = taken["generate"]
+    return {
+        **taken,
+        "speedup_without_draft": round(theirs / taken["engine_without_draft"], 2),
+        "slider_share_of_generate": round(taken["slider_to_transcript"] / theirs, 3),
+        "tokens": len(written["engine"]),
+        "same_tokens": written["engine"] == written["generate"][: len(written["engine"])] == list(last[0]),
+    }
 
 
 @torch.inference_mode()
@@ -445,8 +464,9 @@ def faster_whisper(bench: Bench) -> dict[str, Any]:
         return list(result[0].sequences_ids[0])
 
     encoder = milliseconds(lambda: model.encode(features), bench.device, 5, 1)
-    taken = milliseconds(theirs, bench.device, 5, 1)
-    ours = milliseconds(lambda: bench.write("a"), bench.device, 5, 1)
     written = bench.write("a")
-    return {"ctranslate2": taken, "ctranslate2_encoder": encoder, "engine_without_draft": ours,
-            "same_tokens": theirs() == list(written.tokens), "tokens": len(written.tokens)}  # fmt: skip
+    drafted = lambda: bench.write("a", [written.tokens])  # noqa: E731
+    works = {"ctranslate2": theirs, "engine_without_draft": lambda: bench.write("a"), "engine_with_draft": drafted}
+    taken = interleaved(works, bench.device, 7)
+    return {**taken, "ctranslate2_encoder": encoder, "same_tokens": theirs() == list(written.tokens),
+            "tokens": len(written.tokens)}  # fmt: skip

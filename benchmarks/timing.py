@@ -40,6 +40,22 @@ def percentiles(
     return {"p50": round(median(taken), 4), "p95": round(taken[min(len(taken) - 1, int(0.95 * len(taken)))], 4)}
 
 
+def interleaved(
+    works: dict[str, Callable[[], object]], device: torch.device, rounds: int, warm_up: int = 1
+) -> dict[str, float]:
+    """Median wall times in ms of several pieces of work, taken in turn: what else the machine does hits all alike."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for round_number in range(warm_up + rounds):
+        for name, work in works.items():
+            synchronize(device)
+            started = time.perf_counter()
+            work()
+            synchronize(device)
+            if round_number >= warm_up:
+                taken[name].append(1e3 * (time.perf_counter() - started))
+    return {name: round(median(times), 3) for name, times in taken.items()}
+
+
 def machine(device: torch.device) -> dict[str, Any]:
     """What the figures belong to."""
     described: dict[str, Any] = {
