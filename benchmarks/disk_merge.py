@@ -4,8 +4,9 @@
 
 The floor reads both sources and writes the output (three outputs for `all`), with fsync, by the fastest way known on
 the file system (floor.c). Every figure is a whole process, from start to the rename; medians of interleaved repeats
-with a warm page cache. The peer needs the missing dot in mergekit's whisper.json repaired ("model.decoder."),
-which `--repair-peer` does.
+with a warm page cache; processor time is given too, since it says more on a machine with other work. The peer needs
+the missing dot in mergekit's whisper.json repaired ("model.decoder."), which `--repair-peer` does. Figures so far go to
+standard error, the whole to standard output.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Figures:
 
     walls: list[float] = field(default_factory=list)
     rss_mb: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
     @property
     def wall(self) -> float:
@@ -69,6 +71,7 @@ def run(command: list[str], environment: dict[str, str], figures: Figures) -> No
     if process.returncode:
         raise SystemExit(f"{command} failed:\n{error.decode()[-2000:]}")
     figures.walls.append(time.monotonic() - started)
+    figures.cpu.append(usage.ru_utime + usage.ru_stime)
     figures.rss_mb.append(usage.ru_maxrss / 1024)
 
 
@@ -133,12 +136,15 @@ class Bench:
             found[name] = {
                 "wall_s": round(figures.wall, 2),
                 "walls_s": [round(wall, 2) for wall in figures.walls],
+                "cpu_s": round(statistics.median(figures.cpu), 2),
                 "peak_rss_mb": round(max(figures.rss_mb)),
                 "ratio_to_floor": round(figures.wall / floor.wall, 2),
             }
             peer = self.figures.get(f"peer {PEER_OF.get(name, '')}")
             if peer is not None:
                 found[name]["times_faster_than_peer"] = round(peer.wall / figures.wall, 1)
+                cpu = statistics.median(peer.cpu) / statistics.median(figures.cpu)
+                found[name]["times_less_cpu_than_peer"] = round(cpu, 1)
                 found[name]["times_less_memory_than_peer"] = round(max(peer.rss_mb) / max(figures.rss_mb), 1)
         return found
 
@@ -175,14 +181,17 @@ def main() -> None:
     bench.measure("ties-merging, first", bench.merge_command("ties-merging"))
     bench.figures.pop("ties-merging, first")
     for _ in range(given.repeats):
+        bench.warm()
         bench.measure("floor", bench.floor_command(1))
         for method in ("direct", "slerp", "ties", "ties-merging"):
             bench.measure(method, bench.merge_command(method))
         bench.measure("floor of all", bench.floor_command(3))
         bench.measure("all", bench.merge_command("all"))
+        print(json.dumps(bench.report()), file=sys.stderr)
     for _ in range(given.peer_repeats if given.peer else 0):
         for method in PEER_CONFIGS:
             bench.measure(f"peer {method}", bench.peer_command(given.peer, method))
+            print(json.dumps(bench.report()), file=sys.stderr)
     bench.clean()
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()}
     load = {"load_average_at_end": [round(value, 2) for value in os.getloadavg()]}
