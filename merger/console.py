@@ -9,7 +9,7 @@ import time
 from typing import TextIO
 
 from merger.arguments import FLAGS, SWITCHES
-from merger.bilingual import Text, byte_size
+from merger.bilingual import Text, byte_size, number
 from merger.disk import MergeReport, Progress
 from merger.errors import WhisperMergeError
 from merger.registry import ParameterSpec, methods
@@ -92,7 +92,7 @@ def report_text(report: MergeReport, lang: str, names: tuple[str, str], base: st
     lines += [Text("  Внимание: ", "  Note: ").get(lang) + warning.get(lang) for warning in report.warnings]
     if report.angles and "median" in report.angles:
         angles = report.angles
-        spread = f"{angles['least']:.2g} … {angles['median']:.2g} … {angles['largest']:.2g}"
+        spread = " … ".join(number(float(f"{angles[key]:.2g}"), lang) for key in ("least", "median", "largest"))
         words = Text(
             f"  Угол между моделями по тензорам, рад: {spread}; линейно смешано: {angles['linear']:.0f}.",
             f"  Angle between the models per tensor, rad: {spread}; mixed linearly: {angles['linear']:.0f}.",
