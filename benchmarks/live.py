@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -35,6 +36,9 @@ SECTIONS: dict[str, Callable[[sections.Bench], dict[str, Any]]] = {
     "faster_whisper": sections.faster_whisper,
     "transformers_static": sections.transformers_static,
 }
+
+
+ROOM = 14 << 30  # bytes: three large-v3 checkpoints, and some
 
 
 def main() -> None:
@@ -77,8 +81,9 @@ def run(report: dict[str, Any], shape: str, name: str, bench: sections.Bench) ->
 
 
 def scratch() -> str | None:
-    """A RAM disk for checkpoints that are made for the run, where there is one."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+    """A RAM disk for checkpoints that are made for the run, where there is one with room for them."""
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > ROOM else None
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ COMPONENTS_OF: dict[Stack, frozenset[str]] = {
     "decoder": frozenset({"decoder", "cross_attention", "embeddings"}),
 }
 RANKED_ON_CPU = 64 << 20  # elements up to which the CPU ranks all magnitudes in advance; larger models: on demand
+log = logging.getLogger("merger")
 _serial = itertools.count(1)
 Poll = Callable[[], bool]
 
@@ -354,7 +356,12 @@ class LiveMerge:
                 for name in plan:
                     self._written.pop(name, None)
                 self._tables.pop(stack, None)
-                self._kernel(plan, self._output_dtypes[plan.names[0]])
+                try:
+                    self._kernel(plan, self._output_dtypes[plan.names[0]])
+                except Exception as failure:  # a compiler raises what it likes; the plain operators always work
+                    log.warning("The merge kernel is not used on this device (%s).", failure)
+                    self._kernel = None
+                    return count
                 self._tables[stack] = plan
                 count += sum(self.layout.slots[name].place.size for name in plan)
         return count
