@@ -1,8 +1,7 @@
-"""Many clips through one model: windows of like length decoded side by side.
+"""Many clips through one model: windows decoded side by side by the engine's `ContinuousBatch`.
 
-For throughput, where the engine's own path is for latency. It is built of the engine's functions, so the arithmetic is
-the same; a batch rounds differently from a single window, so a near tie may be decided differently (as in any batched
-decoder; docs/evaluation.md has what was measured).
+For throughput, where the engine's own path is for latency. A batch rounds differently from a single window, so a near
+tie may be decided differently (as in any batched decoder; docs/evaluation.md has what was measured).
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from typing import Any
 
 import torch
 
+from evaluation.engine.continuous import ContinuousBatch, Written
 from evaluation.engine.engine import WhisperEngine, supported
-from evaluation.engine.model import Caches, decode_many, encode, fill_cross, logits
-from evaluation.engine.rules import History, Rules
+from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import collect
 from evaluation.features import WINDOW_SECONDS, content_frames, log_mel
 from evaluation.transcriber import (
@@ -33,7 +32,6 @@ from evaluation.transcriber import (
 )
 from evaluation.vocabulary import Vocabulary
 from evaluation.windows import FRAMES_PER_SECOND, TokenSegment
-from merger.errors import Cancelled
 
 CPU_BATCH, GPU_BATCH = 8, 64
 CACHE_SHARE = 0.5  # of the free device memory, for the caches of one batch
@@ -50,6 +48,7 @@ class BatchTranscriber:
         self.device: torch.device = module.device
         self._alone_by = None if supported(module) else HuggingFaceTranscriber(module, processor)
         self.batch = batch or 1
+        self._decoder: ContinuousBatch | None = None
         if self._alone_by is None:
             self.tensors = collect(module)
             self.vocabulary = Vocabulary.of(module, processor.tokenizer)
@@ -72,9 +71,9 @@ class BatchTranscriber:
     def transcribe(
         self, clips: Sequence[Clip], options: TranscribeOptions, cancelled: CancelPoll | None = None
     ) -> Iterator[tuple[int, Transcript]]:
-        """(index into `clips`, transcript), longest clips first, as they are done.
+        """(index into `clips`, transcript): first the clips that go alone, then all others, longest first.
 
-        A batch's time is shared among its clips by their length. Raises Cancelled, BadParameter.
+        The time of those that go side by side is shared among them by their length. Raises Cancelled, BadParameter.
         """
         order = sorted(range(len(clips)), key=lambda i: (-clips[i].seconds, i))
         short = []
@@ -83,136 +82,51 @@ class BatchTranscriber:
                 yield i, self._alone.transcribe(clips[i], options, cancelled)
             else:
                 short.append(i)
-        start = 0
-        while start < len(short):
-            chosen = short[start : start + self.batch]
+        while short:
             try:
-                transcripts = self._side_by_side([clips[i] for i in chosen], options, cancelled)
+                yield from self._side_by_side([(i, clips[i]) for i in short], options, cancelled)
+                return
             except torch.OutOfMemoryError:
                 if self.batch == 1:
                     raise
-                transcripts = None
-            if transcripts is None:  # outside the except block, so that the failed batch's tensors are gone
-                torch.cuda.empty_cache()
-                self.batch = max(1, self.batch // 2)
-                continue
-            start += len(chosen)
-            yield from zip(chosen, transcripts, strict=True)
+            # Outside the except block, so that the failed batch's tensors are gone.
+            self._decoder = None
+            torch.cuda.empty_cache()
+            self.batch = max(1, self.batch // 2)
 
     def _goes_alone(self, clip: Clip, options: TranscribeOptions) -> bool:
         """Clips with timestamps or several windows: their windows depend on each other."""
         alone = self._alone_by is not None or clip.seconds > WINDOW_SECONDS
         return alone or options.with_timestamps(clip.seconds)
 
-    @torch.inference_mode()
     def _side_by_side(
-        self, clips: Sequence[Clip], options: TranscribeOptions, cancelled: CancelPoll | None
-    ) -> list[Transcript]:
+        self, clips: Sequence[tuple[int, Clip]], options: TranscribeOptions, cancelled: CancelPoll | None
+    ) -> list[tuple[int, Transcript]]:
         started = time.perf_counter()
-        heard = [clip for clip in clips if not is_silent(clip.samples, options.silence_dbfs)]
-        tokens = iter(_Batch(self, heard, options, cancelled).run() if heard else [])
-        written = [None if is_silent(clip.samples, options.silence_dbfs) else next(tokens) for clip in clips]
-        seconds = sum(clip.seconds for clip in clips)
-        transcripts = []
-        for clip, ids in zip(clips, written, strict=True):
-            end = content_frames(len(clip.samples)) / FRAMES_PER_SECOND
-            pieces = [] if ids is None else [TokenSegment(0.0, end, ids)]
-            transcript = assemble(pieces, self.vocabulary, self.processor.tokenizer, clip, options)
-            transcripts.append(replace(transcript, performed="batch" if ids is not None else "silence"))
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        wall = time.perf_counter() - started
-        return [replace(t, seconds_wall=wall * t.audio_seconds / seconds) for t in transcripts]
-
-
-class _Batch:
-    """One decoding of b windows, none of them silent. Rows that are done are taken out of the caches by halves."""
-
-    def __init__(
-        self, model: BatchTranscriber, clips: Sequence[Clip], options: TranscribeOptions, cancelled: CancelPoll | None
-    ) -> None:
-        self.model, self.options, self.cancelled = model, options, cancelled
-        tensors, vocabulary, bins = model.tensors, model.vocabulary, model.tensors.conv1[0].shape[1]
-        windows = torch.stack([window_at(log_mel(clip.samples, bins, device=model.device), 0) for clip in clips])
-        self.caches = Caches(tensors, len(clips))
-        fill_cross(tensors, encode(tensors, windows.to(tensors.dtype)), self.caches)
-        self.prompt = vocabulary.prompt(options.language, options.task, False)
-        self.limit = vocabulary.new_token_limit(len(self.prompt), options.max_new_tokens)
-        self.rules = model.rules
-        self.rows = list(range(len(clips)))  # which clip each row of the caches is
-        self.written: list[list[int]] = [[] for _ in clips]
-        self.logprobs = [0.0] * len(clips)
-        self.doubtful: list[bool] = [False] * len(clips)
-        self.done = [False] * len(clips)
-
-    def run(self) -> list[tuple[int, ...] | None]:
-        """Tokens of each window, None where the model holds it for speechless and is unsure of what it wrote."""
-        device = self.model.tensors.device
-        ids = torch.tensor([self.prompt] * len(self.rows), device=device)
-        position = 0
-        while self.rows:
-            if self.cancelled is not None and self.cancelled():
-                raise Cancelled
-            hidden = decode_many(self.model.tensors, self.caches, ids, position)
-            if position == 0:
-                self._weigh_speech(hidden[:, 0])
-            choices = self._choose(hidden[:, -1])
-            position += ids.shape[1]
-            self._take(choices)
-            if self._compact():
-                choices = [self.written[row][-1] for row in self.rows]
-            ids = torch.tensor(choices, device=device)[:, None]
-        return [None if self._dropped(clip) else tuple(tokens) for clip, tokens in enumerate(self.written)]
-
-    def _weigh_speech(self, start: torch.Tensor) -> None:
-        vocabulary, threshold = self.model.vocabulary, self.options.no_speech_threshold
-        if vocabulary.no_speech is None or threshold is None:
-            return
-        probability = logits(self.model.tensors, start).softmax(dim=-1)[:, vocabulary.no_speech]
-        self.doubtful = (probability > threshold).tolist()
-
-    def _choose(self, hidden: torch.Tensor) -> list[int]:
-        scores = logits(self.model.tensors, hidden)
-        sure = scores.log_softmax(dim=-1) if any(self.doubtful) else None
-        histories = [_history(self.rules.history(), self.written[row]) for row in self.rows]
-        chosen = self.rules.choose(scores, histories)[0]
-        if sure is not None:
-            gained = sure.gather(1, chosen[:, None])[:, 0].tolist()
-            for row, value in zip(self.rows, gained, strict=True):
-                if not self.done[row]:
-                    self.logprobs[row] += value
-        choices: list[int] = chosen.tolist()
-        return choices
-
-    def _take(self, choices: list[int]) -> None:
-        for row, token in zip(self.rows, choices, strict=True):
-            if self.done[row]:
-                continue
-            if token == self.model.vocabulary.end:
-                self.done[row] = True
-            else:
-                self.written[row].append(token)
-                self.done[row] = len(self.written[row]) >= self.limit
-
-    def _compact(self) -> bool:
-        """Once half of the rows are done, go on with the others only; returns whether rows were taken out."""
-        alive = [place for place, row in enumerate(self.rows) if not self.done[row]]
-        if len(alive) * 2 > len(self.rows):
-            return False
-        self.rows = [self.rows[place] for place in alive]
-        if alive:
-            keep = torch.tensor(alive, device=self.model.tensors.device)
-            self.caches.self_kv = self.caches.self_kv.index_select(2, keep)
-            self.caches.cross_kv = self.caches.cross_kv.index_select(2, keep)
-        return True
-
-    def _dropped(self, clip: int) -> bool:
-        # The end token counts as written, as in the single-window path.
-        return (
-            self.doubtful[clip] and self.logprobs[clip] / (len(self.written[clip]) + 1) < self.options.logprob_threshold
+        if self._decoder is None:
+            self._decoder = ContinuousBatch(self.tensors, self.rules, self.batch)
+        prompt = self.vocabulary.prompt(options.language, options.task, False)
+        limit = self.vocabulary.new_token_limit(len(prompt), options.max_new_tokens)
+        bins = self.tensors.conv1[0].shape[1]
+        windows = (
+            (i, window_at(log_mel(clip.samples, bins, device=self.device), 0))
+            for i, clip in clips
+            if not is_silent(clip.samples, options.silence_dbfs)
         )
+        written = {w.key: w for w in self._decoder.decode(windows, prompt, limit, cancelled)}
+        found = [(i, self._transcript(clip, written.get(i), options, cancelled)) for i, clip in clips]
+        wall = time.perf_counter() - started
+        seconds = sum(clip.seconds for _, clip in clips)
+        return [(i, replace(t, seconds_wall=wall * t.audio_seconds / seconds)) for i, t in found]
 
-
-def _history(history: History, written: list[int]) -> History:
-    """Without timestamps the rules look only at whether anything was written."""
-    return replace(history, written=len(written))
+    def _transcript(
+        self, clip: Clip, written: Written | None, options: TranscribeOptions, cancelled: CancelPoll | None
+    ) -> Transcript:
+        threshold = options.no_speech_threshold
+        if written is not None and threshold is not None and written.no_speech_probability > threshold:
+            # Whether the model is unsure of what it wrote takes a second pass, which the single path knows how to do.
+            return self._alone.transcribe(clip, options, cancelled)
+        end = content_frames(len(clip.samples)) / FRAMES_PER_SECOND
+        pieces = [] if written is None else [TokenSegment(0.0, end, written.tokens)]
+        transcript = assemble(pieces, self.vocabulary, self.processor.tokenizer, clip, options)
+        return replace(transcript, performed="silence" if written is None else "batch")

@@ -23,7 +23,8 @@ from evaluation.systems import Loader, System
 from merger.bilingual import Text
 from merger.errors import BadParameter, Cancelled, Fault
 
-BATCH = {"cpu": 8, "cuda": 32}
+BATCH = {"cpu": 8, "cuda": 32}  # windows side by side
+WORK = {"cpu": 1, "cuda": 4}  # batches per piece of work: a row that is done takes the next clip of the piece
 SPEED_SECONDS = {"cpu": 30.0, "cuda": 120.0}  # audio that is transcribed again to measure speed
 
 
@@ -46,6 +47,14 @@ class RunOptions:
         device = choose_device(self.device)
         dtype = self.dtype or ("float32" if device.type == "cpu" else None)
         return replace(self, batch=self.batch or BATCH[device.type], dtype=dtype)
+
+    def piece(self) -> int:
+        """Clips that are transcribed and written as one."""
+        from merger.live.loading import choose_device
+
+        settled = self.settled()
+        assert settled.batch is not None
+        return settled.batch * WORK[choose_device(self.device).type]
 
     def decoding_hash(self) -> str:
         """16 hex digits of the options that can change a transcript."""
@@ -82,13 +91,13 @@ class Executor(Protocol):
     def warnings(self) -> dict[str, list[Text]]: ...
 
 
-def plan_work(manifest: Manifest, systems: Sequence[System], batch: int) -> list[Work]:
+def plan_work(manifest: Manifest, systems: Sequence[System], piece: int) -> list[Work]:
     """Systems one after another (recipes of one pair together), longest clips first; a clip that the manifest lists
     twice is transcribed once."""
     entries = sorted({entry.sha256: entry for entry in manifest.entries}.values(), key=lambda e: (-e.duration, e.id))
     order = sorted(systems, key=lambda s: (s.kind == "merge", [c.fingerprint() for c in s.sources.values()]))
-    cuts = range(0, len(entries), batch)
-    parts = [(system, tuple(entries[start : start + batch])) for system in order for start in cuts]
+    cuts = range(0, len(entries), piece)
+    parts = [(system, tuple(entries[start : start + piece])) for system in order for start in cuts]
     return [Work(number, system, part) for number, (system, part) in enumerate(parts)]
 
 
@@ -113,8 +122,7 @@ def run(
         raise _occupied(output)
     file = PredictionFile(output / FILE_NAME)
     decoding = options.decoding_hash()
-    assert options.batch is not None
-    work = plan_work(manifest, systems, options.batch)
+    work = plan_work(manifest, systems, options.piece())
     todo = [w for w in work if any((w.system.key, decoding, e.sha256) not in file.known for e in w.entries)]
     progress = _Progress(work, todo, on_progress)
     executor = executor or LocalExecutor(cancelled)

@@ -129,7 +129,7 @@ def test_progress_counts_what_was_there(manifest: Manifest, systems: list[System
 
 def test_plan_longest_first_and_doubles_once(manifest: Manifest, systems: list[System]) -> None:
     doubled = Manifest(manifest.path, (*manifest.entries, *manifest.entries), manifest.sha256)
-    work = plan_work(doubled, systems[:2], batch=4)
+    work = plan_work(doubled, systems[:2], piece=4)
     assert [len(w.entries) for w in work] == [4, 2, 4, 2]
     durations = [e.duration for w in work[:2] for e in w.entries]
     assert durations == sorted(durations, reverse=True)
