@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from merger.arithmetic import Arithmetic, as_out_of_memory, choose_arithmetic
 from merger.bilingual import Text
@@ -25,59 +23,16 @@ from merger.output import OutputFile
 from merger.plan import OutputPlan, plan_output
 from merger.provenance import CARD_FILE, RECIPE_FILE, Record, no_hashes, write_checksums, write_json
 from merger.recipe import MergeRecipe
+from merger.report import STAGES, MergeReport, Progress, angles_of
 from merger.sidecars import write_sidecars
 from merger.space import require_space
 from merger.stream import SourceFiles
 from merger.transaction import FolderTransaction, disk_errors, sweep
 from merger.verify import check_written, foreign_files
 
+__all__ = ["STAGES", "MergeReport", "Progress", "merge_outputs", "merge_to_folder"]
+
 log = logging.getLogger("merger")
-
-STAGES = ("checking", "merging", "syncing", "sidecars", "verifying", "committing", "committed", "done")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a merge stands: a stage of `STAGES`, and bytes of output."""
-
-    stage: str
-    done_bytes: int
-    total_bytes: int
-
-
-@dataclass(frozen=True)
-class MergeReport:
-    """What a merge did. `requested` and `performed` are method names; they differ after a fallback."""
-
-    folder: Path
-    recipe: MergeRecipe
-    requested: str
-    performed: str
-    warnings: list[Text]
-    seconds: float
-    nbytes: int
-    tensors: int
-    copied: int
-    device: str
-    angles: dict[str, float] | None = None
-
-    def to_json(self, lang: str = "en") -> dict[str, Any]:
-        """The report as JSON, its texts in one language."""
-        return {
-            "folder": str(self.folder),
-            "requested": self.requested,
-            "performed": self.performed,
-            "recipe": self.recipe.to_json(),
-            "digest": self.recipe.digest,
-            "warnings": [warning.get(lang) for warning in self.warnings],
-            "seconds": round(self.seconds, 3),
-            "bytes": self.nbytes,
-            "tensors": self.tensors,
-            "copied_tensors": self.copied,
-            "device": self.device,
-            "angles": self.angles,
-        }
-
 
 @dataclass
 class _Task:
@@ -131,7 +86,9 @@ def merge_outputs(
     started = time.monotonic()
     tell = on_progress or (lambda _: None)
     arithmetic = choose_arithmetic(device)
-    tasks = [_Task(target, recipe, recipe) for target, recipe in outputs.items()]
+    # A link to a folder stays a link: the folder behind it is what changes.
+    targets = {(target.resolve() if target.is_symlink() else target): recipe for target, recipe in outputs.items()}
+    tasks = [_Task(target, recipe, recipe) for target, recipe in targets.items()]
     shared = _check(tasks, sources, donor)
     plan = plan_output(next(iter(sources.values())), dtype)
     total = plan.nbytes * len(tasks)
@@ -150,7 +107,7 @@ def merge_outputs(
     return [
         MergeReport(
             task.target, task.recipe, task.requested.method, task.recipe.method, task.warnings, seconds, plan.nbytes,
-            len(plan.tensors), output.copied, arithmetic.name, _angles(output),
+            len(plan.tensors), output.copied, arithmetic.name, angles_of(output),
         )
         for task, output in zip(tasks, results, strict=True)
     ]  # fmt: skip
@@ -316,16 +273,3 @@ def _after_failure(failure: MethodFailed, tasks: Sequence[_Task], arithmetic: Ar
     task.recipe = MergeRecipe.build("direct", parameters, parts=parts)
     task.warnings.append(task.reason)
     return arithmetic
-
-
-def _angles(output: Output) -> dict[str, float] | None:
-    """Angles between A and B in radians over the tensors of a slerp: how many, least, median, largest, and how many
-    tensors had none and were mixed linearly."""
-    noted = [notes["angle"] for notes in output.notes.values() if "angle" in notes]
-    if not noted:
-        return None
-    known = sorted(angle for angle in noted if not math.isnan(angle))
-    described: dict[str, float] = {"tensors": len(noted), "linear": len(noted) - len(known)}
-    if known:
-        described |= {"least": known[0], "median": known[len(known) // 2], "largest": known[-1]}
-    return described

@@ -23,7 +23,7 @@
     └── Cancelled                    CANCELLED
 
 Every class has a code, one plain sentence and a remedy in both languages. The words are templates; the facts given to
-the constructor fill them.
+the constructor fill them. (Longer than other files because it is a catalogue: one place to read them all.)
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 From one declaration come the command-line flag, the widget, the check with its message, the help in both languages and
 the recipe key. Every kind has `parse` (text → value), `validate` (JSON value → value), `to_json` and `describe`.
+(The kinds stay in one file, a little longer than others, so that they can be compared.)
 """
 
 from __future__ import annotations

@@ -263,6 +263,15 @@ class TestOutputFolder:
         assert json.loads((out / "recipe.json").read_text())["recipe"]["parameters"] == {"direct_alpha": 1.0}
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
+    def test_a_link_stays_a_link(self, tiny_pair: TinyPair, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "real")
+        for _ in range(2):
+            merge_to_folder(HALF, opened(tiny_pair), tmp_path / "link")
+        assert (tmp_path / "link").is_symlink()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+        assert verify_folder(tmp_path / "real").record["performed"] == "direct"
+
     def test_cancelling_leaves_nothing(self, tiny_pair: TinyPair, tmp_path: Path) -> None:
         stages: list[Progress] = []
         with pytest.raises(Cancelled):
