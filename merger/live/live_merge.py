@@ -6,12 +6,10 @@ of them. A slider move rewrites the mixture's buffer in place: nothing is reload
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,34 +21,23 @@ from merger.bilingual import Text
 from merger.checkpoint import Checkpoint
 from merger.compatibility import compare
 from merger.engine import FAILURES
-from merger.errors import Cancelled, OutOfMemory
+from merger.errors import OutOfMemory
 from merger.fitting import require_fit
 from merger.layout import TIED_HEAD
 from merger.live.flat import FlatLayout
 from merger.live.loading import HEADROOM, TORCH_DTYPES, choose_device, choose_dtype, free_memory, load_flat
 from merger.live.measure import Measurements
 from merger.live.modules import build_module, pointers
-from merger.live.tables import GuideTables, Table, is_copy
-from merger.live.write import HostKernels, carry_out, make_kernel, same, slot_names, stretches
-from merger.operators import Linear, Operator
+from merger.live.planner import Plan, Planner, Poll, Stack
+from merger.live.tables import Table, is_copy
+from merger.live.write import HostKernels, carry_out, make_kernel, same, stretches
+from merger.operators import Operator
 from merger.plan import plan_output
 from merger.recipe import MergeRecipe
-from merger.registry import get_method
-from merger.views import ModelView, TensorView
 
 ModelName = Literal["a", "merged", "b"]
-Stack = Literal["encoder", "decoder"]
-Plan = Mapping[str, Operator]
-STACKS: tuple[Stack, ...] = ("encoder", "decoder")
-# Positions of the encoder belong to the component "embeddings", so its settings act on both stacks.
-COMPONENTS_OF: dict[Stack, frozenset[str]] = {
-    "encoder": frozenset({"encoder", "embeddings"}),
-    "decoder": frozenset({"decoder", "cross_attention", "embeddings"}),
-}
-RANKED_ON_CPU = 64 << 20  # elements up to which the CPU ranks all magnitudes in advance; larger models: on demand
 log = logging.getLogger("merger")
 _serial = itertools.count(1)
-Poll = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -122,7 +109,6 @@ class LiveMerge:
         # What the mixture's buffer holds now: per tensor, or per stack where the GPU kernel wrote a whole table.
         self._written: dict[str, Operator] = {}
         self._tables: dict[Stack, Table] = {}
-        self._guide: dict[Stack, GuideTables] = {}
         self._holding: ModelName = "merged"
         self.apply(self.recipe, cancelled)
 
@@ -147,11 +133,12 @@ class LiveMerge:
             for name, buffer in kept.items()
         }
         self._pointers = pointers(self._modules["merged"])
-        self._measured = Measurements(self.layout, self._sources, self._base)
         self._host_kernels = None
         if self.device.type == "cpu":
             self._host_kernels = HostKernels(choose_arithmetic("cpu"), self._sources, self._base, self._merged)
         self._kernel = make_kernel(self.layout, self._sources, self._merged) if self.resident else None
+        measured = Measurements(self.layout, self._sources, self._base)
+        self._planner = Planner(self.layout, measured, self._output_dtypes, for_kernel=self._kernel is not None)
 
     def _donor(self, name: str) -> Checkpoint:
         return self.checkpoints["b" if name == "b" else "a"]
@@ -173,17 +160,8 @@ class LiveMerge:
         Raises BadRecipe if the method needs a base that is not there, Cancelled between tensors.
         """
         started = time.perf_counter()
-        spec = get_method(method)
         require_fit(MergeRecipe.build(method), self.checkpoints)
-        if method == "slerp":
-            self._measured.measure_grams(self._measured.views(spec).values(), cancelled)
-        elif method == "ties":
-            self._rank(cancelled)
-        else:
-            recipe = MergeRecipe.build(method)
-            survey = self._survey(recipe, cancelled)
-            for stack in STACKS:
-                self._plan(recipe, stack, survey, cancelled)
+        self._planner.prepare(method, cancelled)
         self._synchronize()
         return time.perf_counter() - started
 
@@ -197,10 +175,10 @@ class LiveMerge:
         require_fit(recipe, self.checkpoints)
         performed, warnings = recipe, tuple[Text, ...]()
         try:
-            plans, settings = self._plans_for(recipe, cancelled)
+            plans, settings = self._planner.plans_for(recipe, (self._plans, self._settings), cancelled)
         except FAILURES as error:
             performed, warnings = self._fall_back(recipe, error)
-            plans, settings = self._plans_for(performed, cancelled)
+            plans, settings = self._planner.plans_for(performed, (self._plans, self._settings), cancelled)
         with self._memory_errors():
             rewritten = self._write(plans, cancelled)
         self._name_stacks(plans, settings)
@@ -219,7 +197,7 @@ class LiveMerge:
     def _name_stacks(self, plans: dict[Stack, Plan], settings: dict[Stack, str]) -> None:
         """Name the weights of both stacks after their settings, or after the parent that they copy; weights that new
         settings leave as they were keep their name."""
-        common = self._measured.equal(with_base=False)
+        common = self._planner.measured.equal(with_base=False)
         for stack, plan in plans.items():
             if _unchanged(self._plans.get(stack), plan):
                 continue
@@ -248,72 +226,9 @@ class LiveMerge:
         self._modules, self._plans = {}, {}
         self._sources, self._base = (), None
         self._host_kernels = self._kernel = None
-        del self._merged, self._measured
+        del self._merged, self._planner
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _rank(self, cancelled: Poll | None) -> None:
-        """Measure what `ties` needs: a cut for every density of the grid."""
-        if self.device.type == "cpu" and self.layout.size > RANKED_ON_CPU:
-            return
-        for view in self._measured.views(get_method("ties")).values():
-            if cancelled is not None and cancelled():
-                raise Cancelled
-            view.rank()
-        if self.device.type == "cuda":  # a large model: have the tables of every position of the slider at hand
-            for step in range(21):
-                recipe = MergeRecipe.build("ties", {"ties_density": step / 20})
-                for stack in STACKS:
-                    self._plan(recipe, stack, None, cancelled)
-
-    def _plans_for(
-        self, recipe: MergeRecipe, cancelled: Poll | None
-    ) -> tuple[dict[Stack, Plan], dict[Stack, str]]:
-        """Operators of both stacks; a stack whose settings have not changed keeps its plan."""
-        plans: dict[Stack, Plan] = {}
-        settings = {stack: settings_name(recipe, stack) for stack in STACKS}
-        changed = [stack for stack in STACKS if self._settings.get(stack) != settings[stack]]
-        survey = self._survey(recipe, cancelled) if changed else None
-        for stack in STACKS:
-            plans[stack] = self._plan(recipe, stack, survey, cancelled) if stack in changed else self._plans[stack]
-        return plans, settings
-
-    def _survey(self, recipe: MergeRecipe, cancelled: Poll | None) -> Any:
-        """Let a method that asks for it look at the whole model, its tensors in the order of an export."""
-        spec = recipe.spec
-        if spec.survey is None:
-            return None
-        views = self._measured.views(spec)
-
-        def in_order() -> Iterator[TensorView]:
-            for name in self._output_dtypes:
-                if cancelled is not None and cancelled():
-                    raise Cancelled
-                yield views[name]
-
-        return spec.survey(ModelView(in_order), **recipe.parameters)
-
-    def _plan(self, recipe: MergeRecipe, stack: Stack, survey: Any, cancelled: Poll | None) -> Plan:
-        if cancelled is not None and cancelled():
-            raise Cancelled
-        spec, names = recipe.spec, slot_names(self.layout, stack)
-        views, common = self._measured.views(spec, survey), self._measured.equal(spec.needs_base)
-        if stack not in self._guide and not spec.needs_base:
-            self._guide[stack] = GuideTables([views[name] for name in names], common, stack)
-        table = self._guide[stack].make(recipe) if stack in self._guide else None
-        if table is not None:
-            return table
-        plan: dict[str, Operator] = {}
-        for name in names:
-            if cancelled is not None and cancelled():
-                raise Cancelled
-            if name in common:  # copied as it is, as a merge to disk does
-                plan[name] = Linear((1.0, *(0.0,) * (len(self._sources) - 1)))
-            else:
-                plan[name] = spec.plan(views[name], **recipe.parameters_at(views[name].place))
-        # The kernel reads A and B alone.
-        alone = self._kernel is not None and not spec.needs_base and len(self._sources) == 2
-        return (Table.of(plan) if alone else None) or plan
 
     def _fall_back(self, recipe: MergeRecipe, error: BaseException) -> tuple[MergeRecipe, tuple[Text, ...]]:
         """The direct mixture that stands in for a method that failed, and the warning; or the error again."""
@@ -384,23 +299,6 @@ class LiveMerge:
             yield
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise OutOfMemory(device=str(self.device)) from error
-
-
-def settings_name(recipe: MergeRecipe, stack: Stack) -> str:
-    """SHA-256 (hex) of the settings that act on one stack; all others leave its weights as they are."""
-    components = COMPONENTS_OF[stack]
-
-    def acts(key: str) -> bool:
-        declared = recipe.spec.parameter(key)
-        return declared is None or not declared.control.components or bool(components & {*declared.control.components})
-
-    told = recipe.to_json()
-    settings = {
-        "method": recipe.method,
-        "parameters": {key: value for key, value in told["parameters"].items() if acts(key)},
-        "parts": {name: part for name, part in told.get("parts", {}).items() if name in components},
-    }
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _unchanged(before: Plan | None, plan: Plan) -> bool:

@@ -231,8 +231,8 @@ def test_tables_hold_the_operators_of_the_methods(method: str, live: LiveMerge) 
     for parameters in [*GUIDE[method], ends.get(method, {})]:
         recipe = MergeRecipe.build(method, parameters)
         live.apply(recipe)
-        views = live._measured.views(recipe.spec)
-        common = live._measured.equal(recipe.spec.needs_base)
+        views = live._planner.measured.views(recipe.spec)
+        common = live._planner.measured.equal(recipe.spec.needs_base)
         for plan in live._plans.values():
             assert isinstance(plan, Table)
             for name in set(plan) - common:
