@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from merger.registry import methods
 from tests.browser.conftest import Served, Visitor
 
 Visit = Callable[..., Visitor]
@@ -254,3 +255,50 @@ def test_the_map_speaks_and_draws_a_curve(visit: Visit) -> None:
     assert serious(page) == []
     page.locator('[data-focus="curve-decoder-a"]').click()
     page.wait_for_function("WM.slices.recipe.parts?.decoder?.direct_alpha.length === 5")
+
+
+def test_every_declared_parameter_has_a_control(visit: Visit) -> None:
+    visitor = visit()
+    visitor.settled()
+    page = visitor.page
+    for name, spec in methods().items():
+        page.evaluate(
+            "name => WM.mixer.set({method: name, parameters: Object.fromEntries(WM.boot.methods"
+            ".find(m => m.name === name).parameters.map(p => [p.key, p.default])), parts: undefined})",
+            name,
+        )
+        page.wait_for_function("name => WM.slices.recipe.method === name && WM.pending === 0", arg=name)
+        for parameter in spec.parameters:
+            control = page.locator(f'.wm-mixer [data-key="{parameter.key}"]').first
+            assert control.count() == 1, f"{name}: {parameter.key}"
+            assert page.locator(f'label[for="wm-p-{parameter.key}"], label:has([data-key="{parameter.key}"])').count()
+        if spec.needs_base:
+            assert page.locator('[data-focus="model-base"]').is_visible()
+    visitor.settled()
+    assert serious(page) == []
+
+
+def test_every_control_of_every_method_has_room_for_its_label(visit: Visit) -> None:
+    visitor = visit("/?lang=ru")
+    visitor.settled()
+    page = visitor.page
+    page.locator('[data-focus="live"]').uncheck()
+    crushed = {}
+    for name in page.evaluate("WM.boot.methods.map(m => m.name)"):
+        page.evaluate(
+            "name => { const m = WM.boot.methods.find(m => m.name === name); return WM.mixer.set({method: name,"
+            " parts: undefined, parameters: Object.fromEntries(m.parameters.map(p => [p.key, p.default]))}); }",
+            name,
+        )
+        page.wait_for_function("name => WM.slices.recipe.method === name && WM.pending === 0", arg=name)
+        crushed[name] = page.evaluate(
+            "[...document.querySelectorAll('.wm-mixer label[for]')].map(label => {"
+            " const text = document.createRange(); text.selectNodeContents(label);"
+            " const a = text.getBoundingClientRect(), widget = document.getElementById(label.htmlFor);"
+            " const hit = [widget, label.parentElement.querySelector('.wm-number')].filter(Boolean).some(other => {"
+            "   const b = other.getBoundingClientRect();"
+            "   return Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1"
+            "     && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1; });"
+            " return hit || label.clientWidth < 60 ? label.textContent : null; }).filter(Boolean)"
+        )
+    assert len(crushed) > 5 and {name: labels for name, labels in crushed.items() if labels} == {}

@@ -72,13 +72,15 @@ WM.island("mixer", (root) => {
     const set = (next, how = {}) => change((r) => { r.parameters[key] = next; }, how);
     const id = `wm-p-${key}`;
     const described = { id, "data-focus": id, "data-key": key };
-    const framed = (widget) => el("div.wm-control", {}, el("div.wm-top", {}, el("label", { for: id, title: pick(kind.help) }, pick(kind.label)), widget));
+    const label = () => el("label", { for: id, title: pick(kind.help) }, pick(kind.label));
+    // A list or a line of text takes the whole width, so its label stands above it; a number is narrow enough to stand beside.
+    const stacked = (widget) => el("div.wm-control", {}, el("div.wm-top", {}, label()), widget);
     if (numeric(kind)) return one(key, kind, value, set);
-    if (kind.kind === "choice") return framed(el("select", { ...described, onchange: (event) => set(event.target.value) }, Object.entries(kind.options).map(([option, label]) => el("option", { value: option, selected: option === value }, pick(label)))));
+    if (kind.kind === "choice") return stacked(el("select", { ...described, onchange: (event) => set(event.target.value) }, Object.entries(kind.options).map(([option, label]) => el("option", { value: option, selected: option === value }, pick(label)))));
     if (kind.kind === "toggle") return el("label.wm-check", { title: pick(kind.help) }, el("input", { ...described, type: "checkbox", checked: value, onchange: (event) => set(event.target.checked) }), pick(kind.label));
-    if (kind.kind === "integer") return framed(el("input.wm-number", { ...described, type: "text", inputmode: "numeric", value: String(value), onchange: (event) => set(Number(event.target.value)) }));
+    if (kind.kind === "integer") return el("div.wm-control", {}, el("div.wm-top", {}, label(), el("input.wm-number", { ...described, type: "text", inputmode: "numeric", value: String(value), onchange: (event) => set(Number(event.target.value)) })));
     // weights of several sources: typed, «equal» when left empty
-    return framed(el("input", { ...described, type: "text", placeholder: t("weights.equal"), value: value ? value.map((x) => WM.short(x, 3)).join("; ") : "", onchange: (event) => {
+    return stacked(el("input", { ...described, type: "text", placeholder: t("weights.equal"), value: value ? value.map((x) => WM.short(x, 3)).join("; ") : "", onchange: (event) => {
       const text = event.target.value.trim();
       set(text ? text.split(/[;\s]+/).filter(Boolean).map((part) => Number(part.replace(",", "."))) : null);
     } }));
