@@ -103,7 +103,8 @@ class RankedDrop:
     """MagPrune (DELLA, arXiv:2406.11617, sec. 3.1): the larger an element in its row, the likelier it stays.
 
     The rank r (0 for the smallest of n) is kept with probability density − ε/2 + ε·(r + 1)/n, and enlarged by its
-    inverse.
+    inverse. ε is narrowed to density and to 1 − density: a chance near zero would enlarge its element a hundredfold,
+    and one beyond the ends of [0, 1] is none.
     """
 
     key: int
@@ -114,7 +115,8 @@ class RankedDrop:
     def __call__(self, delta: Array, start: int) -> Array:
         ranks = ranks_by_row(bits_of(abs(delta)).reshape(-1, self.row))
         steps = (np.arange(1, self.row + 1, dtype=np.float64)) / self.row
-        chances = np.clip(self.density - self.epsilon / 2 + self.epsilon * steps, 0.0, 1.0)
+        spread = min(self.epsilon, self.density, 1.0 - self.density)
+        chances = np.clip(self.density - spread / 2 + spread * steps, 0.0, 1.0)
         limits = like(np.rint(chances * 2**32).astype(np.int64), delta)
         factors = like(np.divide(1.0, chances, out=np.zeros_like(chances), where=chances > 0).astype(np.float32), delta)
         flat = ranks.reshape(-1)

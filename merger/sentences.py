@@ -69,7 +69,8 @@ def recipe_sentence(
     sentence = _guide_sentence(recipe, lang, names)
     if sentence is None:
         details = [_named(recipe.parameters[key.key], key.control, names, lang) for key in spec.parameters]
-        base = [Text(f"от базы {base_name}", f"from the base {base_name}").get(lang)] if base_name else []
+        told = base_name and spec.needs_base
+        base = [Text(f"от базы {base_name}", f"from the base {base_name}").get(lang)] if told else []
         sentence = f"{spec.title.get(lang)}: " + ", ".join([*base, *details])
     for component, settings in recipe.parts.items():
         values = ", ".join(_named(curve, curve.control, names, lang) for curve in settings.values())

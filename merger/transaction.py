@@ -25,7 +25,22 @@ from merger.space import free_bytes, size_text
 MARK = ".merging-"
 # What a file system answers when a folder cannot be made or written there.
 REFUSALS = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.ENOENT,
+        errno.EEXIST,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+        errno.EBUSY,
+        errno.EXDEV,
+    }
+)
+MOUNT_POINT = Text(
+    "это точка монтирования, её нельзя заменить целиком; назовите папку внутри неё",
+    "it is a mount point and cannot be replaced as a whole; name a folder inside it",
 )
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -75,11 +90,13 @@ class FolderTransaction:
     """Use with `with`: fill `folder`, then `commit()`. Without a commit nothing remains."""
 
     def __init__(self, target: Path) -> None:
-        self.target = target
-        self.folder = target  # replaced on entry
+        self.target = target.resolve()  # a link stays a link: what it points to is replaced
+        self.folder = self.target  # replaced on entry
         self._lock = -1
 
     def __enter__(self) -> FolderTransaction:
+        if self.target.is_mount():
+            raise OutputNotWritable(path=self.target.name, detail=MOUNT_POINT)
         with disk_errors(self.target):
             self.target.parent.mkdir(parents=True, exist_ok=True)
             sweep(self.target.parent)

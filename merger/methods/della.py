@@ -17,8 +17,10 @@ EPSILON = Slider(
     0.05,
     Text("Разброс вероятностей", "Spread of the chances"),
     Text(
-        "Насколько вероятность остаться у крупнейших изменений выше, чем у мельчайших.",
-        "By how much the largest changes are likelier to stay than the smallest.",
+        "Насколько вероятность остаться у крупнейших изменений выше, чем у мельчайших; не больше самой доли "
+        "и не больше того, что осталось до единицы.",
+        "By how much the largest changes are likelier to stay than the smallest; never more than the share itself or "
+        "what is left of it to one.",
     ),
 )
 

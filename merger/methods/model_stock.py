@@ -14,7 +14,7 @@ from merger.views import TensorView
 
 
 def stock_ratio(gram: np.ndarray) -> float:
-    """t = n·cos θ / (1 + (n − 1)·cos θ), θ the mean angle between the deltas; 0 where they are at odds or zero.
+    """t = n·cos θ / (1 + (n − 1)·cos θ), cos θ the mean cosine between the deltas; 0 where they are at odds or zero.
 
     `gram` is the Gram matrix of (S, δ₁, …, δₙ).
     """

@@ -258,6 +258,14 @@ def test_sentences_in_plain_words() -> None:
     )
 
 
+def test_a_method_without_a_base_does_not_name_one() -> None:
+    def words(method: str) -> str:
+        return MergeRecipe.build(method).sentence("en", "A", "B", base_name="Base")
+
+    assert "Base" not in words("linear")
+    assert "from the base Base" in words("task-arithmetic")
+
+
 def test_numbers_read_naturally() -> None:
     assert (number(0.85, "ru"), number(2.0, "en")) == ("0,85", "2")
     assert (percent(0.3, "ru"), percent(1 / 3, "en")) == ("30\u00a0%", "33.3333%")

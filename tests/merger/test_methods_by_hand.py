@@ -157,6 +157,15 @@ def test_della_chances_rise_with_rank() -> None:
         np.testing.assert_allclose(kept, (column + 1) / chance, rtol=1e-6)
 
 
+def test_della_never_enlarges_without_bound() -> None:
+    delta = np.tile(np.arange(1, 5, dtype=np.float32), 50_000)
+    thinned = RankedDrop(key=99, density=0.1, epsilon=0.9, row=4)(delta, 0).reshape(-1, 4)
+    # ε is narrowed to 0.1: 0.1 − 0.05 + 0.1·(r + 1)/4
+    np.testing.assert_allclose((thinned != 0).mean(axis=0), [0.075, 0.1, 0.125, 0.15], atol=0.006)
+    np.testing.assert_allclose(thinned.max(axis=0), [1 / 0.075, 2 / 0.1, 3 / 0.125, 4 / 0.15], rtol=1e-6)
+    assert not RankedDrop(key=1, density=0.0, epsilon=0.2, row=4)(delta, 0).any()
+
+
 def test_breadcrumbs() -> None:
     # γ = 1/8 drops the 2 largest, density 1/4 keeps the next 4. |8·δA| in order: 8(4) 8(13) | 4(0) 4(8) 2(1) 2(7)
     # |8·δB| in order: 8(14) 4(1) | 4(8) 4(13) 2(0) 2(4)
