@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,12 @@ from tests.browser.conftest import Served, Visitor
 from tests.ui.conftest import EVIL, write_tone
 
 Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def tone(tmp_path: Path) -> Callable[..., bytes]:
+    """Bytes of a WAV file of this pitch."""
+    return lambda pitch: write_tone(tmp_path / f"{pitch}.wav", pitch=pitch).read_bytes()
 
 
 def test_a_first_visit_shows_three_transcripts_without_a_click(visit: Visit) -> None:
@@ -29,6 +36,25 @@ def test_choosing_a_sample_changes_what_is_heard(visit: Visit, served: Served) -
     visitor.settled()
     assert visitor.page.evaluate("WM.slices.result.clip") == second.id
     assert visitor.page.locator(".wm-player b").inner_text() == "Вторая"
+
+
+def test_words_of_another_recording_are_not_shown(visit: Visit, served: Served, tone: Callable[..., bytes]) -> None:
+    visitor = visit()
+    visitor.settled()
+    page = visitor.page
+    assert page.locator(".wm-column .wm-word").count() > 0
+    served.hold()
+    # A recording that nobody has heard yet: it cannot come from the memory of transcripts.
+    page.locator('input[type="file"]').first.set_input_files(
+        {"name": "другая.wav", "mimeType": "audio/wav", "buffer": tone(pitch=333.0)}
+    )
+    page.wait_for_function("WM.slices.clip.name.ru === 'другая.wav' && WM.slices.job.state === 'running'")
+    assert page.evaluate("WM.slices.result.clip !== WM.slices.clip.id")
+    assert page.locator(".wm-column .wm-word").count() == 0
+    assert page.locator(".wm-column.wm-pending").count() == 3
+    served.release()
+    visitor.settled()
+    assert page.locator(".wm-column .wm-word").count() > 0
 
 
 def test_a_slider_moved_with_the_keyboard_changes_the_merge(visit: Visit) -> None:

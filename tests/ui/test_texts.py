@@ -7,6 +7,7 @@ import pytest
 
 from ui import components
 from ui.texts import texts
+from ui.worker import FINISHED
 
 SCRIPTS = sorted(components.FOLDER.glob("*.js"))
 LATIN = re.compile(r"[A-Za-z]{2,}")
@@ -36,6 +37,18 @@ def test_the_keys_are_equal() -> None:
 def test_every_key_that_a_script_names_exists() -> None:
     assert len(keys_in_scripts()) > 100
     assert keys_in_scripts() - set(texts()["ru"]) == set()
+
+
+def test_every_stage_and_state_that_a_job_reports_has_words() -> None:
+    said = {
+        stage
+        for path in components.FOLDER.parent.glob("*.py")
+        for stage in re.findall(r"job\.report\(\s*\"([\w.]+)\"", path.read_text(encoding="utf-8"))
+    }
+    assert {"load", "listen", "export.check", "sweep"} <= said
+    needed = {f"stage.{stage}" for stage in said | {"queued", "export.write", "export.verify"}}
+    needed |= {f"state.{state}" for state in FINISHED}
+    assert needed - set(texts()["ru"]) == set()
 
 
 @pytest.mark.parametrize("key", sorted(texts()["ru"]))

@@ -2,7 +2,11 @@
 
 import json
 import re
+import shutil
+import threading
 import time
+from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from tests.ui.test_workshop import SECONDS, act, heard
 from ui import blind, help, sweep
 from ui.errors import NotFound
 from ui.sessions import Session
-from ui.worker import JobState
+from ui.worker import Job, JobState
 from ui.workshop import Workshop
 
 
@@ -203,6 +207,66 @@ def test_what_is_exported_is_what_was_heard(workshop: Workshop) -> None:
     for name in ("../data/history.sqlite", "model.safetensors.nothing", "/etc/passwd"):
         with pytest.raises(NotFound):
             act(workshop, session, "export.file", name=name)
+
+
+def held(release: threading.Event) -> Any:
+    def work(job: Job) -> Generator[None, None, None]:
+        while not release.wait(0.01):
+            job.check()
+        yield
+
+    return work
+
+
+def test_an_export_that_ends_while_its_owners_queue_is_full_is_proved_all_the_same(workshop: Workshop) -> None:
+    session, release = workshop.session(OWNER), threading.Event()
+    heard(workshop, session)
+    blocker = workshop.worker.submit("other", "other", held(release))
+    writing = workshop.worker.submit("other", "other", held(release), lane="disk")
+    act(workshop, session, "export.start", name="full")
+    for number in range(3):  # with the export itself, as many as anybody may have
+        workshop.worker.submit(session.owner, f"kind{number}", held(release))
+    assert workshop.worker.cancel("other", writing.id)
+    finished_export = next(job for job in workshop.worker.jobs(session.owner) if job.kind == "export")
+    assert finished_export.wait(SECONDS)
+    release.set()
+    assert blocker.wait(SECONDS)
+    assert finished(workshop, session, "proof").result["equal"] > 80
+    assert workshop.worker.alive()
+    assert session.notes["follow"] == {}
+
+
+def test_a_model_that_goes_before_the_proof_fails_the_proof_and_not_the_export(
+    workshop: Workshop, demo_folder: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(demo_folder / "models", root)
+    lab = Workshop(replace(workshop.settings, data=tmp_path / "lab", demo_models=root), uploads=tmp_path)
+    release = threading.Event()
+    try:
+        session = lab.session(OWNER)
+        heard(lab, session)
+        act(lab, session, "models.choose", role="a", ref="b")
+        act(lab, session, "models.choose", role="b", ref="a")
+        heard(lab, session)
+        lab.worker.submit("other", "other", held(release))
+        act(lab, session, "mixer.live", live=False)
+        act(lab, session, "models.choose", role="b", ref="base")
+        act(lab, session, "export.start", name="gone")
+        assert finished(lab, session, "export").result["files"]
+        shutil.rmtree(root / "base")
+        release.set()
+        (job,) = (job for job in lab.worker.jobs(session.owner) if job.kind == "proof")
+        assert job.wait(SECONDS) and job.state is JobState.FAILED
+        assert job.error is not None and job.error["code"] != "INTERNAL"
+        told = session.get("export")
+        assert told["job"]["state"] == "done"
+        assert lab.worker.alive()
+        again = lab.worker.submit(session.owner, "load", lambda job: iter(()), lane="disk")  # type: ignore[arg-type]
+        assert again.wait(SECONDS)
+    finally:
+        release.set()
+        lab.close()
 
 
 def test_a_proof_notices_a_single_changed_weight(workshop: Workshop) -> None:

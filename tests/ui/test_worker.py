@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from merger.bilingual import Text
-from merger.errors import BadParameter, Fault
+from merger.errors import BadParameter, Fault, WhisperMergeError
 from ui.errors import QueueFull
 from ui.worker import Job, JobState, Worker
 
@@ -214,3 +214,58 @@ def test_closing_stops_what_runs_and_what_waits() -> None:
     worker.close()
     assert (running.state, waiting.state) == (JobState.CANCELLED, JobState.CANCELLED)
     assert not worker.alive()
+
+
+def test_news_that_nobody_can_take_hurt_neither_job_nor_thread() -> None:
+    def failing(job: Job) -> None:
+        raise KeyError(job.id)
+
+    worker = Worker(on_change=failing)
+
+    def reporting(job: Job) -> Generator[None, None, str]:
+        job.report("listen", 1, 2)
+        yield
+        return "told"
+
+    try:
+        for lane in ("live", "disk", "live", "disk"):
+            job = worker.submit("ann", "compare", reporting, lane=lane)
+            assert job.wait(SECONDS) and (job.state, job.result) == (JobState.DONE, "told")
+        assert worker.cancel("ann", job.id) is False
+        assert worker.alive()
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("lane", ["live", "disk"])
+def test_a_thread_that_fails_outside_of_a_step_goes_on(worker: Worker, lane: str) -> None:
+    class Unspeakable(WhisperMergeError):
+        code = "UNSPEAKABLE"
+
+        def sentence(self, lang: str) -> str:
+            raise LookupError("an error that cannot say what it is")
+
+    def dying(job: Job) -> Generator[None, None, None]:
+        yield
+        raise Unspeakable()
+
+    job = worker.submit("ann", "compare", dying, lane=lane)
+    assert job.wait(SECONDS) and job.state is JobState.FAILED
+    assert job.error is not None and job.error["code"] == "INTERNAL"
+    after = worker.submit("ann", "compare", returning("alive"), lane=lane)
+    assert after.wait(SECONDS) and after.result == "alive"
+    assert worker.alive()
+
+
+def test_what_follows_from_a_job_is_let_in_although_the_queue_is_full(worker: Worker) -> None:
+    gate = Gate()
+    jobs = [worker.submit("ann", f"kind{n}", gate.work) for n in range(4)]
+    sequel = worker.submit("ann", "proof", returning("proved"), sequel=True)
+    gate.open.set()
+    assert all(job.wait(SECONDS) for job in (*jobs, sequel)) and sequel.result == "proved"
+
+
+def test_a_lane_that_is_not_there_is_refused_at_once(worker: Worker) -> None:
+    with pytest.raises(ValueError, match="lane"):
+        worker.submit("ann", "compare", returning(1), lane="fast")
+    assert worker.jobs("ann") == []

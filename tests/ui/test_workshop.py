@@ -9,9 +9,10 @@ import pytest
 from evaluation.errors import BadAudio
 from merger.errors import BadParameter, BadRecipe, PathNotAllowed
 from merger.recipe import MergeRecipe
+from merger.registry import methods
 from tests.ui.conftest import OWNER, write_tone
 from ui.catalog import PRESETS, method_catalog
-from ui.errors import HubNotAllowed, NotFound
+from ui.errors import HubNotAllowed, ModelsNotChosen, NotFound
 from ui.listen import crossed, hearing_verdict
 from ui.sessions import Session, owner_of
 from ui.views import ACTIONS
@@ -293,3 +294,22 @@ def test_the_presets_are_the_guides_recommendations() -> None:
     assert recipes["formal-colloquial"]["parameters"]["decoder_weights"] == [0.6, 0.4]
     assert recipes["base-plus-detail"] == {"method": "slerp", "parameters": {"slerp_t": 0.3}}
     assert recipes["experiment-direct"] == {"method": "direct", "parameters": {"direct_alpha": 0.6}}
+
+
+@pytest.mark.parametrize("name", list(methods()))
+def test_every_method_of_the_registry_can_be_heard(workshop: Workshop, name: str) -> None:
+    session = workshop.session(OWNER)
+    act(workshop, session, "mixer.set", recipe={"method": name})
+    result = heard(workshop, session)
+    assert result["recipe"]["method"] == name
+    assert result["merged"]["merge"]["performed"] == name or result["merged"]["cached"]
+    sentence = session.get("recipe")["sentence"]
+    assert sentence["ru"] and sentence["en"]
+
+
+def test_a_method_with_a_base_says_when_there_is_none(workshop: Workshop) -> None:
+    session = workshop.session(OWNER)
+    act(workshop, session, "models.choose", role="base", ref=None)
+    needing = next(name for name, spec in methods().items() if spec.needs_base)
+    with pytest.raises(ModelsNotChosen, match="base model"):
+        act(workshop, session, "mixer.set", recipe={"method": needing})
