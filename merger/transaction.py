@@ -90,8 +90,8 @@ class FolderTransaction:
     """Use with `with`: fill `folder`, then `commit()`. Without a commit nothing remains."""
 
     def __init__(self, target: Path) -> None:
-        self.target = target.resolve()  # a link stays a link: what it points to is replaced
-        self.folder = self.target  # replaced on entry
+        self.target = target
+        self.folder = target  # replaced on entry
         self._lock = -1
 
     def __enter__(self) -> FolderTransaction:

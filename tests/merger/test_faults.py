@@ -145,17 +145,6 @@ def test_living_merges_are_not_swept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    with FolderTransaction(tmp_path / "link") as transaction:
-        (transaction.folder / "file").write_text("x")
-        transaction.commit()
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real" / "file").read_text() == "x"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
-
-
 def test_a_mount_point_is_refused_before_anything_is_written() -> None:
     with pytest.raises(OutputNotWritable) as caught, FolderTransaction(Path("/proc")):
         pass
