@@ -7,6 +7,8 @@ WM.island("grid", (root) => {
   let only = false, lines = false, shown = "merged", chosen = -1, lastWords = null;
   const name = (role) => role === "merged" ? t("merged") : (pick(WM.slices.models?.roles?.[role]?.name) || role.toUpperCase());
 
+  // Words of another recording would be read as words of this one: they go as soon as another is chosen.
+  const shownResult = () => { const { result, clip } = WM.slices; return result && result.clip === clip?.id ? result : null; };
   const kindOf = (slot) => slot.same ? null : slot.am ? "a" : slot.bm ? "b" : "alone";
   // In A's and B's own columns a word is marked as its column's, when the merge did not take it over as the common one.
   const markOf = (slot, role) => slot.same ? null : role === "merged" ? kindOf(slot) : role;
@@ -48,7 +50,7 @@ WM.island("grid", (root) => {
     return out;
   };
   const pick2 = (share) => WM.percent(share, 0);
-  const isStale = () => { const { result, recipe, clip } = WM.slices; return Boolean(result?.merged && recipe && (result.digest !== recipe.key || result.clip !== clip?.id)); };
+  const isStale = () => { const result = shownResult(), { recipe } = WM.slices; return Boolean(result?.merged && recipe && result.digest !== recipe.key); };
   const busy = () => ["queued", "running"].includes(WM.slices.job?.state);
 
   const column = (result, role) => {
@@ -78,7 +80,7 @@ WM.island("grid", (root) => {
       button(t("next"), next, { kind: "small", disabled: !differing, focus: "next" }));
   };
   const draw = () => {
-    const result = WM.slices.result;
+    const result = shownResult();
     holder.classList.toggle("wm-stale", isStale());
     columns.hidden = interlinear.hidden = false;
     fill(chooser, ROLES.map((role) => button(role === "merged" ? t("merged.short") : role.toUpperCase(), () => show(role), { "aria-pressed": String(shown === role), focus: `show-${role}` })));
@@ -93,7 +95,7 @@ WM.island("grid", (root) => {
   };
   const show = (role) => { shown = role; draw(); };
   const next = () => {
-    const result = WM.slices.result;
+    const result = shownResult();
     const order = (result?.slots ?? []).map((slot, index) => [slot, index]).filter(([slot]) => !slot.same).map(([, index]) => index);
     if (!order.length) return;
     chosen = order.find((index) => index > chosen) ?? order[0];
@@ -115,7 +117,7 @@ WM.island("grid", (root) => {
   });
   document.addEventListener("wm-time", ({ detail: now }) => {
     if (WM.player?.paused) { if (lastWords) { for (const node of holder.querySelectorAll(".wm-now")) node.classList.remove("wm-now"); lastWords = null; } return; }
-    const result = WM.slices.result;
+    const result = shownResult();
     if (!result) return;
     const current = ROLES.map((role) => result[role]?.words.findIndex((entry) => entry.s != null && entry.s <= now && now < entry.e) ?? -1).join();
     if (current === lastWords) return;
@@ -129,7 +131,7 @@ WM.island("grid", (root) => {
   WM.on(["job", "recipe"], () => {
     holder.classList.toggle("wm-stale", isStale());
     for (const note of holder.querySelectorAll(".wm-stale-note")) note.textContent = t(busy() ? "stale.busy" : "stale");
-    if (busy() !== wasBusy) { wasBusy = busy(); if (!WM.slices.result?.merged) draw(); }
+    if (busy() !== wasBusy) { wasBusy = busy(); if (!shownResult()?.merged) draw(); }
   });
   WM.on("result", ({ result }) => {
     const merged = result?.merged?.text;
