@@ -3,7 +3,7 @@
 import os
 import re
 import secrets
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,16 @@ def folder_name(workshop: Workshop, name: str | None) -> str:
 
 
 def submit(
-    workshop: Workshop, owner: str, recipe: MergeRecipe, models: Mapping[str, str | None], name: str | None
+    workshop: Workshop,
+    owner: str,
+    recipe: MergeRecipe,
+    models: Mapping[str, str | None],
+    name: str | None,
+    written: Callable[[Job, str, Mapping[str, Checkpoint]], None] = lambda job, folder, sources: None,
 ) -> tuple[Job, str]:
-    """Queues an export; returns the job and the folder's name."""
+    """Queues an export; returns the job and the folder's name. `written(job, folder, sources)` once it is on disk."""
     sources = workshop.sources(models, recipe)
-    if not recipe.spec.needs_base:
-        sources = {role: sources[role] for role in ("a", "b")}
+    read = sources if recipe.spec.needs_base else {role: sources[role] for role in ("a", "b")}
     folder = folder_name(workshop, name)
     target = workshop.settings.export_root / folder
 
@@ -52,7 +56,7 @@ def submit(
         yield
         report = merge_to_folder(
             recipe,
-            sources,
+            read,
             target,
             device="cpu",  # the device's own memory belongs to those who are listening
             on_progress=lambda now: job.report(
@@ -61,6 +65,7 @@ def submit(
             cancelled=job.cancelled,
         )
         told = {lang: {**report.to_json(lang), "folder": folder} for lang in ("ru", "en")}
+        written(job, folder, sources)
         return {"folder": folder, "report": told, **described(target)}
 
     return workshop.worker.submit(owner, "export", work, lane="disk"), folder
@@ -88,33 +93,30 @@ def start(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None
     """Writes the session's merge; when it is on disk, the proof follows on the device."""
     name = payload.get("name")
     recipe, models, clip_id = session.recipe, dict(session.models), session.clip
-    job, folder = submit(workshop, session.owner, recipe, models, str(name) if name else None)
     head = {
-        "folder": folder,
         "recipe": recipe.to_json(),
         "sentence": {lang: workshop.sentence(recipe, models).get(lang) for lang in ("ru", "en")},
         "hub": bool(os.environ.get("HF_TOKEN")) and not workshop.settings.public,
     }
     state: dict[str, Any] = {"proof": None, "proving": None}
+
+    def show(job: Job, folder: str) -> None:
+        told = {**head, "folder": folder, "job": workshop.worker.to_json(job), "result": job.result, **state}
+        session.publish(export=told)
+
+    def written(job: Job, folder: str, sources: Mapping[str, Checkpoint]) -> None:
+        def prove(proving: Job) -> None:
+            state["proving"] = workshop.worker.to_json(proving)
+            state["proof"] = proving.result
+            show(job, folder)
+
+        # A model that has gone since then fails the proof, with its own sentence, and not the export.
+        work = _proof(workshop, session.owner, recipe, sources, clip_id, folder)
+        workshop.follow(session, workshop.worker.submit(session.owner, "proof", work, sequel=True), prove)
+
+    job, folder = submit(workshop, session.owner, recipe, models, str(name) if name else None, written)
     session.notes["export"] = folder
-
-    def show() -> None:
-        session.publish(export={**head, "job": workshop.worker.to_json(job), "result": job.result, **state})
-
-    def prove(proving: Job) -> None:
-        state["proving"] = workshop.worker.to_json(proving)
-        state["proof"] = proving.result
-        show()
-
-    def publish(changed: Job) -> None:
-        show()
-        if changed.state == "done" and state["proving"] is None:
-            state["proving"] = {}
-            sources = workshop.sources(models, recipe)
-            work = _proof(workshop, session.owner, recipe, sources, clip_id, folder)
-            workshop.follow(session, workshop.worker.submit(session.owner, "proof", work), prove)
-
-    workshop.follow(session, job, publish)
+    workshop.follow(session, job, lambda changed: show(changed, folder))
 
 
 def _proof(

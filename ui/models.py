@@ -15,7 +15,7 @@ from typing import Any
 from merger.bilingual import Text, byte_size
 from merger.checkpoint import HUB_ID, Checkpoint, open_checkpoint
 from merger.compatibility import compare
-from merger.errors import WhisperMergeError
+from merger.errors import MissingFile, WhisperMergeError
 from ui.errors import HubNotAllowed, ModelsNotChosen, bilingual
 from ui.settings import Settings
 
@@ -258,7 +258,7 @@ class Pairs:
     def get(self, sources: Mapping[str, Checkpoint], cancelled: Poll | None = None) -> LoadedPair:
         """The pair, loaded now if it is not; what is pushed out frees its memory before the new one takes it.
 
-        Raises Cancelled while loading, and what `LiveMerge` raises.
+        Raises Cancelled while loading, MissingFile for a model that is no longer there, and what `LiveMerge` raises.
         """
         key = _key(sources)
         if key in self._loaded:
@@ -267,7 +267,11 @@ class Pairs:
         while len(self._loaded) >= self._kept:
             _, old = self._loaded.popitem(last=False)
             old.close()
-        pair = self._loaded[key] = LoadedPair(sources, self._device, cancelled)
+        try:
+            pair = self._loaded[key] = LoadedPair(sources, self._device, cancelled)
+        except FileNotFoundError as error:
+            detail = Text("файл модели", "a model file")
+            raise MissingFile(file=Path(error.filename or "").name, detail=detail) from error
         return pair
 
     def holds(self, sources: Mapping[str, Checkpoint]) -> bool:

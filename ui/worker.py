@@ -114,33 +114,38 @@ class Worker:
         self._closing = False
         self._wake = threading.Condition()
         self._threads = {
-            name: threading.Thread(target=self._serve, args=(name,), name=f"whisper-merge-{name}", daemon=True)
+            name: threading.Thread(target=self._keep_serving, args=(name,), name=f"whisper-merge-{name}", daemon=True)
             for name in self._current
         }
         for thread in self._threads.values():
             thread.start()
 
-    def submit(self, owner: str, kind: str, work: Work, *, lane: str = "live", supersede: bool = False) -> Job:
+    def submit(
+        self, owner: str, kind: str, work: Work, *, lane: str = "live", supersede: bool = False, sequel: bool = False
+    ) -> Job:
         """Queues work and returns at once. `supersede` stops the owner's older unfinished jobs of this kind.
 
+        A `sequel` belongs to a job that was let in already, so the limit does not apply to it.
         Raises QueueFull when the owner already has as many unfinished jobs as are allowed.
         """
+        if lane not in LANES:
+            raise ValueError(f"no such lane: {lane}")
         with self._wake:
             if supersede:
                 for job in self._unfinished(owner):
                     if job.kind == kind:
                         self._stop(job)
             waiting = [job for job in self._unfinished(owner) if not job.cancelled()]
-            if len(waiting) >= self._waiting_per_owner:
+            if not sequel and len(waiting) >= self._waiting_per_owner:
                 raise QueueFull(waiting=len(waiting), limit=self._waiting_per_owner)
             job = Job(
                 secrets.token_urlsafe(12), owner, kind, lane, work, next(self._order), self._clock(),
-                _changed=self._on_change,
+                _changed=self._tell,
             )
             self._jobs[job.id] = job
             self._forget_old()
             self._wake.notify_all()
-        self._on_change(job)
+        self._tell(job)
         return job
 
     def job(self, owner: str, job_id: str) -> Job | None:
@@ -160,7 +165,7 @@ class Worker:
         with self._wake:
             self._stop(job)
             self._wake.notify_all()
-        self._on_change(job)
+        self._tell(job)
         return True
 
     def pause(self, owner: str, job_id: str, paused: bool) -> bool:
@@ -174,7 +179,7 @@ class Worker:
             elif not paused and job.state is JobState.PAUSED:
                 job.state = JobState.QUEUED
                 self._wake.notify_all()
-        self._on_change(job)
+        self._tell(job)
         return True
 
     def position(self, job: Job) -> tuple[int, float]:
@@ -249,6 +254,29 @@ class Worker:
         for job in finished[: max(0, len(finished) - KEPT_FINISHED)]:
             del self._jobs[job.id]
 
+    def _tell(self, job: Job) -> None:
+        """Says that a job has changed. Whoever listens may fail; neither the job nor its thread suffers from that."""
+        try:
+            self._on_change(job)
+        except Exception:
+            log.exception("the news of job %s (%s, %s) could not be taken", job.id, job.kind, job.state)
+
+    def _keep_serving(self, thread: str) -> None:
+        """Serves until the worker is closed. What gets past `_step` ends the job that ran, and serving goes on."""
+        while True:
+            try:
+                self._serve(thread)
+                return
+            except BaseException as error:  # the thread that serves everybody dies of nothing
+                log.exception("the %s thread failed and goes on", thread)
+                with self._wake:
+                    job, self._current[thread] = self._current[thread], None
+                    if job is not None and job.state not in FINISHED:
+                        job.error = report(error)
+                        self._finish(job, JobState.FAILED)
+                if job is not None:
+                    self._tell(job)
+
     def _serve(self, thread: str) -> None:
         while True:
             with self._wake:
@@ -265,7 +293,7 @@ class Worker:
             self._step(job)
             with self._wake:
                 self._current[thread] = None
-            self._on_change(job)
+            self._tell(job)
 
     def _next(self, thread: str) -> Job | None:
         ready = [

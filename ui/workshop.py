@@ -271,16 +271,20 @@ class Workshop:
             return
         if job.id == session.job:
             session.publish(job=self.worker.to_json(job))
-        follow = session.notes.get("follow", {}).get(job.id)
+        if job.state in FINISHED:
+            follow = session.notes.get("follow", {}).pop(job.id, None)
+        else:
+            follow = session.notes.get("follow", {}).get(job.id)
         if follow is not None:
             follow(job)
-            if job.state in FINISHED:
-                del session.notes["follow"][job.id]
 
     def follow(self, session: Session, job: Job, publish: Callable[[Job], None]) -> None:
         """Calls `publish(job)` at every change of a job that a view watches."""
-        session.notes.setdefault("follow", {})[job.id] = publish
+        follows = session.notes.setdefault("follow", {})
+        follows[job.id] = publish
         publish(job)
+        if job.state in FINISHED:  # over before it was watched: nobody else will take it from the list
+            follows.pop(job.id, None)
 
     def close(self) -> None:
         self.worker.close()
