@@ -189,7 +189,9 @@ class _Page(Writer):
             return ""
         thin = [group for group in groups if not group.sufficient]
         return self.section(
-            w.CATEGORIES, self.wer_rows([*overall, *groups]), self.note(self.too_little(thin[0])) if thin else ""
+            w.CATEGORIES,
+            self.wer_rows([*overall, *groups]),
+            self.note(self.say(w.THIN, words=MIN_WORDS, blocks=MIN_BLOCKS)) if thin else "",
         )
 
     def seen(self) -> str:
@@ -212,8 +214,9 @@ class _Page(Writer):
             for name, title in CLASSES.items()
         ]
         table = self.table(["", *map(escape, self.names)], rows)
+        matrices = "".join(f"<div>{self.confusion(system)}</div>" for system in self.results.systems)
         return self.section(
-            w.CASES, self.note(self.say(w.CASES_NOTE)), table, *(self.confusion(s) for s in self.results.systems)
+            w.CASES, self.note(self.say(w.CASES_NOTE)), table, f'<div class="matrices">{matrices}</div>'
         )
 
     def confusion(self, system: Mapping[str, Any]) -> str:
@@ -232,7 +235,12 @@ class _Page(Writer):
         return title + self.table([self.say(w.SPOKEN_WRITTEN), *names], rows)
 
     def stress(self) -> str:
-        return self.section(metrics()["stress_spelling"].title, self.note(self.say(w.STRESS_NOTE)))
+        metric = metrics()["stress_spelling"]
+        if self.overall is None:
+            return ""
+        rows = [self.figure_row(self.overall, figure) for figure in metric.figures]
+        table = self.table(["", *map(escape, self.names)], rows)
+        return self.section(metric.title, self.note(self.say(w.STRESS_NOTE)), table)
 
     def speed(self) -> str:
         speeds = self.results.meta.get("speed") or {}

@@ -36,6 +36,10 @@ TOO_LITTLE = T(
     "Для вывода нужно хотя бы {words} слов и {blocks} говорящих; здесь слов {has_words}, говорящих или записей {has}.",
     "A verdict needs {words} words and {blocks} speakers; here are {has_words} words, {has} speakers or recordings.",
 )
+THIN = T(
+    "Бледные строки — меньше {words} слов или {blocks} говорящих: о них выводов нет.",
+    "Pale rows hold fewer than {words} words or {blocks} speakers: no verdict on them.",
+)
 NOT_PROOF = T(
     "«Не отличить» значит, что на этих записях разница не видна, а не что её нет.",
     "“Indistinguishable” says that these clips do not show a difference, not that there is none.",
@@ -68,6 +72,7 @@ VALUES = {
     "fast": T("быстро", "fast"),
     "street": T("улица", "street"),
     "telephone": T("телефон", "telephone"),
+    "telephone and noise": T("телефон и шум", "telephone and noise"),
     "babble": T("гул голосов", "babble"),
 }
 AMOUNT = T("слов / говорящих", "words / speakers")
