@@ -1,6 +1,7 @@
 """Sessions on real tiny models: what a person finds, changes, hears, and never gets of somebody else's."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from merger.errors import BadParameter, BadRecipe, PathNotAllowed
 from merger.recipe import MergeRecipe
 from merger.registry import methods
 from tests.ui.conftest import OWNER, write_tone
+from ui import views
 from ui.catalog import PRESETS, method_catalog
-from ui.errors import HubNotAllowed, ModelsNotChosen, NotFound
+from ui.errors import ClipNotChosen, HubNotAllowed, ModelsNotChosen, NotFound
 from ui.listen import crossed, hearing_verdict
 from ui.sessions import Session, owner_of
+from ui.settings import Settings
 from ui.views import ACTIONS
 from ui.worker import JobState
 from ui.workshop import Workshop
@@ -313,3 +316,35 @@ def test_a_method_with_a_base_says_when_there_is_none(workshop: Workshop) -> Non
     needing = next(name for name, spec in methods().items() if spec.needs_base)
     with pytest.raises(ModelsNotChosen, match="base model"):
         act(workshop, session, "mixer.set", recipe={"method": needing})
+
+
+def test_without_models_and_samples_the_page_says_what_to_choose(tmp_path: Path) -> None:
+    nothing = Settings(data=tmp_path, export_root=tmp_path / "e", demo_models=tmp_path / "x", samples=tmp_path / "y")
+    views.load()
+    workshop = Workshop(nothing)
+    try:
+        workshop.warm_up()
+        session = workshop.session(OWNER)
+        assert session.get("models")["verdict"]["state"] == "none"
+        assert session.get("clip") is None and session.job is None
+        with pytest.raises(ClipNotChosen):
+            act(workshop, session, "compare.run")
+        with pytest.raises(ModelsNotChosen, match="model A, model B"):
+            act(workshop, session, "export.start")
+    finally:
+        workshop.close()
+
+
+def test_on_a_public_server_nobody_names_a_folder(settings: Settings) -> None:
+    views.load()
+    workshop = Workshop(replace(settings, public=True))
+    try:
+        session = workshop.session(OWNER)
+        act(workshop, session, "export.start", name="mine")
+        assert session.get("export")["folder"].startswith("merge-")
+        (job,) = [one for one in workshop.worker.jobs(session.owner) if one.kind == "export"]
+        assert job.wait(SECONDS) and job.state is JobState.DONE
+        with pytest.raises(BadRecipe, match="lab/model"):
+            act(workshop, session, "export.push", repository="lab/model")
+    finally:
+        workshop.close()
