@@ -172,6 +172,27 @@ def test_a_word_plays_and_the_keys_work_in_a_russian_layout(visit: Visit) -> Non
     assert page.evaluate("WM.player.paused"), "keys are text inside a text field"
 
 
+def test_the_best_is_green_only_where_one_is_strictly_best(visit: Visit) -> None:
+    visitor = visit()
+    visitor.settled()
+    page = visitor.page
+
+    def green(a: float, merged: float | None, b: float) -> list[str]:
+        """Columns marked as the best when the scores are these; None: that column is still being written."""
+        page.evaluate(
+            "([a, merged, b]) => { const {result} = WM.slices;"
+            " for (const [role, wer] of Object.entries({a, merged, b})) result[role] = {...result[role], wer, cer: wer}; WM.show('listen');"
+            " document.querySelector('[data-focus=only]').click(); }",
+            [a, merged, b],
+        )
+        return page.evaluate("[...document.querySelectorAll('.wm-best')].map(b => b.closest('article').dataset.role)")
+
+    assert green(0.3, 0.1, 0.2) == ["merged"]
+    assert green(1.0, 1.0, 1.0) == []
+    assert green(0.1, 0.1, 0.2) == []
+    assert green(0.1, None, 0.2) == []
+
+
 def test_references_and_transcripts_show_as_text(visit: Visit, served: Served) -> None:
     visitor = visit()
     visitor.settled()

@@ -36,13 +36,18 @@ WM.island("grid", (root) => {
     if (skipped && out.length) out.push(el("span.wm-gap", {}, "…"));
     return out.length ? out : el("span.wm-silent", {}, t("no.differences"));
   };
+  // Nothing is the best while another column is still being written, nor when two are equally good (or equally wrong).
+  const best = (result) => {
+    if (!ROLES.every((role) => result[role]?.wer != null) || isStale()) return null;
+    const [first, second] = [...ROLES].sort((one, other) => result[one].wer - result[other].wer);
+    return result[first].wer < result[second].wer ? first : null;
+  };
   const figures = (result, role) => {
     const side = result?.[role];
     if (!side) return [el("span", {}, "\u00a0")];
     const out = [];
     if (side.wer != null) {
-      const best = Math.min(...ROLES.map((one) => result[one]?.wer ?? Infinity));
-      out.push(el("span", { title: t("wer.help") }, t("wer") + " ", el("b", { class: side.wer === best ? "wm-best" : null }, WM.percent(side.wer))));
+      out.push(el("span", { title: t("wer.help") }, t("wer") + " ", el("b", { class: best(result) === role ? "wm-best" : null }, WM.percent(side.wer))));
       out.push(el("span", { title: t("cer.help") }, t("cer") + " ", el("b", {}, WM.percent(side.cer))));
     } else if (side.agreement != null) out.push(el("span", { title: t("agreement.help") }, t(role === "merged" ? "agreement.both" : "agreement") + " ", el("b", {}, pick2(side.agreement))));
     out.push(el("span", { title: t("time.help", { rtfx: WM.short(side.rtfx ?? 0, 1) }) }, t("time") + " ", el("b", {}, WM.seconds(side.seconds))));
