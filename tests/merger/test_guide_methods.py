@@ -13,9 +13,9 @@ from merger.registry import get_method
 from merger.views import WholeTensor
 
 pytest.importorskip("hypothesis", reason="a bare GPU machine has no hypothesis")
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from hypothesis.extra.numpy import arrays  # noqa: E402
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 CONFIG = {"encoder_layers": 4, "decoder_layers": 4}
 DIRECT, SLERP, TIES = get_method("direct"), get_method("slerp"), get_method("ties")
