@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from evaluation.engine.device_loop import Captured, Rows, plain_step
-from evaluation.engine.drafts import propose
+from evaluation.engine.drafts import Proposer
 from evaluation.engine.greedy import NEAR_TIE, Decoded
 from evaluation.engine.model import Caches, decode_span, logits
 from evaluation.engine.rules import Rules
@@ -117,7 +117,7 @@ class _DeviceRun:
         cancelled: Callable[[], bool] | None,
     ) -> None:
         self.decoder, self.prompt, self.limit, self.rules = decoder, prompt, limit, rules
-        self.drafts, self.strict, self.cancelled = drafts, strict, cancelled
+        self.proposer, self.strict, self.cancelled = Proposer(drafts), strict, cancelled
         self.written: list[int] = []
         self.ended = False
         self.drafted = self.confirmed = self.passes = 0
@@ -125,9 +125,9 @@ class _DeviceRun:
         self.closest = float("inf")
 
     def decode(self) -> Decoded:
-        self._verify(self.prompt, 0, propose([], self.drafts, self.limit))
+        self._verify(self.prompt, 0, self.proposer.propose([], self.limit))
         while not self.ended and len(self.written) < self.limit:
-            draft = propose(self.written, self.drafts, self.limit - len(self.written))
+            draft = self.proposer.propose(self.written, self.limit - len(self.written))
             if draft:
                 self._verify(self.written[-1:], len(self.prompt) + len(self.written) - 1, draft)
             else:
@@ -153,7 +153,7 @@ class _DeviceRun:
             self.passes += STEPS_PER_LOOK
             tokens, ended, done = rows.read()
             self.written, self.ended = tokens[0], ended[0]
-            if done[0] or propose(self.written, self.drafts, 1):
+            if done[0] or self.proposer.propose(self.written, 1):
                 return
             self._poll()
 
@@ -184,3 +184,4 @@ class _DeviceRun:
                 self.ended = True
                 break
             self.written.append(token)
+        self.proposer.learn(len(self.written), len(draft), agreed)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 LONGEST_MATCH = 4  # tokens
 SHORTEST_MATCH = 2
+SHORTEST_OFFER = 8
+LONGEST_PAUSE = 16
 
 
 def propose(written: Sequence[int], sources: Sequence[Sequence[int]], room: int) -> list[int]:
@@ -30,3 +32,32 @@ def propose(written: Sequence[int], sources: Sequence[Sequence[int]], room: int)
                 nearest = min(ends, key=lambda end: abs(end - len(written)))
                 return list(source[nearest : nearest + room])
     return []
+
+
+class Proposer:
+    """Proposals for one window that become shorter and rarer while they fail: a refused draft costs its pass.
+
+    The first offer is a whole source. After one that was cut short the next is at most twice as long as what was
+    confirmed; after n offers in a row of which nothing was confirmed, 2ⁿ tokens (at most 16) go without one.
+    """
+
+    def __init__(self, sources: Sequence[Sequence[int]]) -> None:
+        self._sources = sources
+        self._longest: int | None = None
+        self._failures = 0
+        self._not_before = 0
+
+    def propose(self, written: Sequence[int], room: int) -> list[int]:
+        """Tokens that may follow `written`, at most `room`; none while it pauses."""
+        if len(written) < self._not_before:
+            return []
+        return propose(written, self._sources, room if self._longest is None else min(room, self._longest))
+
+    def learn(self, written: int, offered: int, confirmed: int) -> None:
+        """Note what became of an offer, `written` tokens having been written since."""
+        if not offered:
+            return
+        self._longest = max(SHORTEST_OFFER, 2 * confirmed)
+        self._failures = 0 if confirmed else self._failures + 1
+        if self._failures:
+            self._not_before = written + min(LONGEST_PAUSE, 1 << self._failures)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from evaluation.engine.drafts import propose
+from evaluation.engine.drafts import Proposer
 from evaluation.engine.model import Caches, decode_many, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors
@@ -87,7 +87,8 @@ class _Run:
         cancelled: Callable[[], bool] | None,
     ) -> None:
         self.tensors, self.caches, self.rules, self.strict = tensors, caches, rules, strict
-        self.prompt, self.limit, self.drafts, self.cancelled = list(prompt), limit, drafts, cancelled
+        self.prompt, self.limit, self.cancelled = list(prompt), limit, cancelled
+        self.proposer = Proposer(drafts)
         self.written: list[int] = []
         self.history = rules.history()
         self.finished = False
@@ -107,7 +108,7 @@ class _Run:
         """One pass over known tokens at positions from `first` on, plus a draft of what may follow them."""
         if self.cancelled is not None and self.cancelled():
             raise Cancelled
-        draft = propose(self.written, self.drafts, self.limit - len(self.written))
+        draft = self.proposer.propose(self.written, self.limit - len(self.written))
         ids = torch.tensor([known + draft], device=self.tensors.device)
         hidden = decode_many(self.tensors, self.caches, ids, first)[0]
         self.passes += 1
@@ -139,3 +140,4 @@ class _Run:
             self.written.append(token)
             self.history = self.history.after(token)
         self.confirmed += agreed
+        self.proposer.learn(len(self.written), len(draft), agreed)

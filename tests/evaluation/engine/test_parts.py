@@ -13,7 +13,7 @@ from transformers.generation.logits_process import (
 
 from evaluation.engine import cpu
 from evaluation.engine.byte_cache import ByteCache
-from evaluation.engine.drafts import propose
+from evaluation.engine.drafts import Proposer, propose
 from evaluation.engine.model import Caches, decode_many, decode_rows, encode, fill_cross, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import collect
@@ -138,6 +138,23 @@ def test_drafts_start_with_the_first_source_and_resume_after_a_match() -> None:
     assert propose([1, 2, 3, 9, 1, 2], [[1, 2, 3, 1, 2, 4]], 1) == [4]
     assert propose([3], sources, 10) == [] and propose([8, 8], sources, 10) == []
     assert propose([4, 5], sources, 0) == [] and propose([], [], 5) == []
+
+
+def test_offers_become_shorter_and_rarer_while_they_fail() -> None:
+    source = list(range(100))
+    proposer = Proposer([source])
+    assert proposer.propose([], 200) == source
+    proposer.learn(11, 100, 10)
+    assert proposer.propose([4, 5], 200) == source[6:26]  # twice what was confirmed
+    proposer.learn(3, 20, 0)
+    assert proposer.propose([1, 4, 5], 200) == []  # pauses for two tokens
+    assert proposer.propose([1, 1, 1, 4, 5], 200) == source[6:14]
+    proposer.learn(6, 8, 0)
+    assert proposer.propose([0] * 7 + [4, 5], 200) == []  # and then for four
+    assert proposer.propose([0] * 8 + [4, 5], 3) == [6, 7, 8]
+    proposer.learn(20, 3, 3)
+    proposer.learn(21, 0, 0)
+    assert proposer.propose([0] * 18 + [4, 5], 200) == source[6:14]
 
 
 def test_the_byte_cache_lets_go_of_what_was_used_least_recently() -> None:
