@@ -49,7 +49,7 @@ class Job:
     owner: str
     kind: str
     lane: str
-    work: Work
+    work: Work | None  # None once it is over: it holds decoded audio, and finished jobs are kept for long
     order: int
     created: float
     state: JobState = JobState.QUEUED
@@ -236,13 +236,13 @@ class Worker:
 
     def _stop(self, job: Job) -> None:
         job._stop.set()
-        if job._steps is None:  # never begun: nothing has to be unwound on the worker's thread
+        if job.started is None:  # never begun: nothing has to be unwound on the worker's thread
             self._finish(job, JobState.CANCELLED)
         elif job.state is JobState.PAUSED:
             job.state = JobState.QUEUED
 
     def _finish(self, job: Job, state: JobState) -> None:
-        job.state, job.finished, job._steps = state, self._clock(), None
+        job.state, job.finished, job._steps, job.work = state, self._clock(), None, None
         if state is JobState.DONE:
             known = self._seconds.get(job.kind)
             took = job.elapsed(job.finished)

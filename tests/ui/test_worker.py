@@ -1,6 +1,8 @@
 """The worker: jobs that can be stopped, superseded, paused, queued fairly, and that never take its thread down."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -269,3 +271,57 @@ def test_a_lane_that_is_not_there_is_refused_at_once(worker: Worker) -> None:
     with pytest.raises(ValueError, match="lane"):
         worker.submit("ann", "compare", returning(1), lane="fast")
     assert worker.jobs("ann") == []
+
+
+@pytest.mark.parametrize("ending", [JobState.DONE, JobState.FAILED, JobState.CANCELLED])
+def test_a_finished_job_holds_nothing_of_what_its_work_held(ending: JobState) -> None:
+    class Sound:
+        """Stands for a decoded clip."""
+
+    def listening(sound: Sound) -> Callable[[Job], Generator[None, None, None]]:
+        def work(job: Job) -> Generator[None, None, None]:
+            heard = [sound]
+            yield
+            if ending is JobState.CANCELLED:
+                job.check()
+            elif ending is JobState.FAILED:
+                raise BadParameter(faults=[Fault(Text("а", "a"), Text("б", "b"))])
+            heard.clear()
+
+        return work
+
+    worker, gate = Worker(), Gate()
+    worker.submit("bob", "compare", gate.work)
+    sound = Sound()
+    job = worker.submit("ann", "compare", listening(sound))
+    held = weakref.ref(sound)
+    del sound
+    assert held() is not None
+    if ending is JobState.CANCELLED:
+        worker.cancel("ann", job.id)
+    gate.open.set()
+    assert job.wait(SECONDS) and job.state is ending
+    worker.close()
+    gc.collect()
+    assert worker.job("ann", job.id) is job and held() is None
+
+
+def test_a_job_that_is_stopped_just_as_it_begins_is_unwound_on_its_own_thread() -> None:
+    """Between being taken from the queue and its first step a job is running already."""
+    worker, taken, go = Worker(), threading.Event(), threading.Event()
+    step = worker._step
+
+    def late(job: Job) -> None:
+        taken.set()
+        go.wait(SECONDS)
+        step(job)
+
+    worker._step = late  # type: ignore[method-assign]
+    log: list[Any] = []
+    job = worker.submit("ann", "compare", returning("ran", log))
+    assert taken.wait(SECONDS) and worker.cancel("ann", job.id)
+    assert job.state is JobState.RUNNING
+    go.set()
+    assert job.wait(SECONDS) and job.error is None
+    worker.close()
+    assert (job.state, log) == (JobState.CANCELLED, [])
