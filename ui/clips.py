@@ -5,6 +5,7 @@ by age) into a folder of its owner that only this process may read. A page plays
 is made for its owner and dies with the process.
 """
 
+import errno
 import hashlib
 import hmac
 import json
@@ -22,7 +23,8 @@ import numpy as np
 
 from evaluation.audio import AudioClip, AudioLimits, load_clip
 from evaluation.errors import BadAudio
-from merger.bilingual import Text
+from merger.bilingual import Text, byte_size
+from merger.errors import DiskFull
 from ui.errors import NotFound, bilingual
 
 log = logging.getLogger(__name__)
@@ -140,15 +142,27 @@ class Clips:
         kept = folder / clip_id
         if not kept.exists():
             part = folder / f".{clip_id}.{secrets.token_hex(4)}"
-            shutil.move(source, part)
-            part.chmod(0o600)
-            part.replace(kept)
+            needed = source.stat().st_size
+            try:
+                shutil.move(source, part)
+                part.chmod(0o600)
+                part.replace(kept)
+            except OSError as error:
+                part.unlink(missing_ok=True)
+                if error.errno != errno.ENOSPC:
+                    raise
+                free = shutil.disk_usage(folder).free
+                raise DiskFull(needed=_size(needed), free=_size(free)) from error
         return kept
 
     def _remember(self, clip: AudioClip, clip_id: str | None = None) -> None:
         self._decoded[clip_id or clip.sha256] = clip
         while len(self._decoded) > KEPT_IN_MEMORY:
             self._decoded.popitem(last=False)
+
+
+def _size(count: int) -> Text:
+    return Text(byte_size(count, "ru"), byte_size(count, "en"))
 
 
 def clean_name(name: str) -> str:

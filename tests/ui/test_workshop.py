@@ -1,6 +1,7 @@
 """Sessions on real tiny models: what a person finds, changes, hears, and never gets of somebody else's."""
 
 import asyncio
+import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from evaluation.errors import BadAudio
-from merger.errors import BadParameter, BadRecipe, PathNotAllowed
+from merger.errors import BadParameter, BadRecipe, DiskFull, PathNotAllowed
 from merger.recipe import MergeRecipe
 from merger.registry import methods
 from tests.ui.conftest import OWNER, write_tone
@@ -167,6 +168,22 @@ def test_a_file_that_was_not_uploaded_is_refused(workshop: Workshop, tmp_path: P
         with pytest.raises(BadAudio):
             act(workshop, session, "clips.add", path=str(path), name="x.wav")
     assert outside.exists()
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = workshop.session(OWNER)
+    upload = write_tone(tmp_path / "uploads" / "x.wav", pitch=377.0)
+
+    def full(source: Path, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ui.clips.shutil.move", full)
+    with pytest.raises(DiskFull, match="DISK_FULL"):
+        act(workshop, session, "clips.add", path=str(upload), name="x.wav")
+    assert list((workshop.settings.data / "clips").rglob("*")) == [workshop.settings.data / "clips" / session.owner]
 
 
 def test_nobody_hears_somebody_elses_upload(workshop: Workshop, tmp_path: Path) -> None:
