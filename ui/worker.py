@@ -160,9 +160,9 @@ class Worker:
     def cancel(self, owner: str, job_id: str) -> bool:
         """Asks the owner's job to stop; a queued one is over at once, a running one at its next poll."""
         job = self.job(owner, job_id)
-        if job is None or job.state in FINISHED:
-            return False
         with self._wake:
+            if job is None or job.state in FINISHED:
+                return False
             self._stop(job)
             self._wake.notify_all()
         self._tell(job)
@@ -171,9 +171,9 @@ class Worker:
     def pause(self, owner: str, job_id: str, paused: bool) -> bool:
         """Holds a batch job between two of its steps, or lets it go on."""
         job = self.job(owner, job_id)
-        if job is None or job.state in FINISHED:
-            return False
         with self._wake:
+            if job is None or job.state in FINISHED:
+                return False
             if paused and job.state in {JobState.QUEUED, JobState.RUNNING}:
                 job.state = JobState.PAUSED
             elif not paused and job.state is JobState.PAUSED:
@@ -241,7 +241,9 @@ class Worker:
         elif job.state is JobState.PAUSED:
             job.state = JobState.QUEUED
 
-    def _finish(self, job: Job, state: JobState) -> None:
+    def _finish(self, job: Job, state: JobState, result: Any = None, error: dict[str, Any] | None = None) -> None:
+        """Ends the job once and for all, with everything that its owner may read there. `_wake` is held."""
+        job.result, job.error = result, error
         job.state, job.finished, job._steps, job.work = state, self._clock(), None, None
         if state is JobState.DONE:
             known = self._seconds.get(job.kind)
@@ -272,8 +274,7 @@ class Worker:
                 with self._wake:
                     job, self._current[thread] = self._current[thread], None
                     if job is not None and job.state not in FINISHED:
-                        job.error = report(error)
-                        self._finish(job, JobState.FAILED)
+                        self._finish(job, JobState.FAILED, error=report(error))
                 if job is not None:
                     self._tell(job)
 
@@ -309,15 +310,17 @@ class Worker:
             job.check()
             next(job._steps)
         except StopIteration as finished:
-            job.result = finished.value
-            self._finish(job, JobState.DONE)
+            with self._wake:
+                self._finish(job, JobState.DONE, result=finished.value)
         except Cancelled:
-            self._finish(job, JobState.CANCELLED)
+            with self._wake:
+                self._finish(job, JobState.CANCELLED)
         except BaseException as error:  # a job may die of anything; the thread that serves everybody may not
-            job.error = report(error)
+            told = report(error)
             if not isinstance(error, WhisperMergeError):
-                log.exception("job %s (%s) failed, error id %s", job.id, job.kind, job.error["id"])
-            self._finish(job, JobState.FAILED)
+                log.exception("job %s (%s) failed, error id %s", job.id, job.kind, told["id"])
+            with self._wake:
+                self._finish(job, JobState.FAILED, error=told)
         else:
             with self._wake:
                 if job.state is JobState.RUNNING:

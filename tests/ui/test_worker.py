@@ -325,3 +325,29 @@ def test_a_job_that_is_stopped_just_as_it_begins_is_unwound_on_its_own_thread() 
     assert job.wait(SECONDS) and job.error is None
     worker.close()
     assert (job.state, log) == (JobState.CANCELLED, [])
+
+
+def test_a_job_that_ends_just_before_it_is_stopped_stays_done(worker: Worker) -> None:
+    gate = Gate()
+    job = worker.submit("ann", "compare", gate.work)
+    assert gate.entered.wait(SECONDS)
+    inner, caller = worker._wake, threading.current_thread()
+
+    class LastMoment:
+        """The lock, before which the job ends: as late as it can end without being stopped."""
+
+        def __enter__(self) -> None:
+            if threading.current_thread() is caller:
+                gate.open.set()
+                assert job.wait(SECONDS)
+            inner.__enter__()
+
+        def __exit__(self, *raised: Any) -> None:
+            inner.__exit__(*raised)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+    worker._wake = LastMoment()  # type: ignore[assignment]
+    stopped = worker.cancel("ann", job.id)
+    assert (stopped, job.state, job.result) == (False, JobState.DONE, "through")
