@@ -38,9 +38,6 @@ class AudioLimits:
     max_channels: int = 8
 
 
-SPACE_LIMITS = AudioLimits(max_bytes=25_000_000, max_seconds=300.0)
-
-
 @dataclass(frozen=True, eq=False)
 class AudioClip:
     """`samples`: float32[n], mono, 16 kHz, nominally within ±1; `sha256`: of the file (without a file: of the

@@ -48,13 +48,6 @@ def swapped(encoder_of: Any, decoder_of: Any) -> Iterator[Any]:
 
 
 @dataclass(frozen=True)
-class Share:
-    """What one side contributes to B − A, in points of the figure as a fraction, with its 95 % interval."""
-
-    points: Interval
-
-
-@dataclass(frozen=True)
 class Split:
     """The difference B − A of one figure, and how it divides. `encoder + decoder = total`, exactly."""
 
