@@ -438,6 +438,7 @@ def reload(bench: Bench) -> dict[str, Any]:
     return {"save_load_generate": theirs, "live": live, "speedup": round(theirs / live, 1)}
 
 
+@torch.inference_mode()
 def faster_whisper(bench: Bench) -> dict[str, Any]:
     """CTranslate2 on the same window and weights (demo pair, A), where the package is installed."""
     if not bench.demo or bench.device.type != "cpu":
