@@ -278,6 +278,37 @@ def test_every_declared_parameter_has_a_control(visit: Visit) -> None:
     assert serious(page) == []
 
 
+@pytest.mark.parametrize("lang", ["ru", "en"])
+def test_a_desk_screen_shows_names_and_tools_uncut(visit: Visit, served: Served, lang: str) -> None:
+    visitor = visit(f"/?lang={lang}", viewport={"width": 1440, "height": 900})
+    visitor.settled()
+    page = visitor.page
+    served.hold()
+    page.evaluate("WM.mixer.set({method: 'direct', parameters: {direct_alpha: 0.321}, parts: undefined})")
+    page.wait_for_selector(".wm-stale .wm-stale-note")
+    cut = "[...document.querySelectorAll('.wm-column h3')].filter(h => h.scrollWidth > h.clientWidth).length"
+    assert page.evaluate(cut) == 0
+    top, bottom = (page.locator(where).bounding_box() for where in (".wm-tools-row", ".wm-strip"))
+    assert top["y"] + top["height"] <= bottom["y"] + 1, "undo and copy are above the strip, not under it"
+    legend = page.locator(".wm-legend").bounding_box()
+    assert legend["height"] < 45, "one line"
+
+
+def test_the_picker_of_models_fits_a_phone(visit: Visit) -> None:
+    visitor = visit("/?lang=ru", viewport={"width": 375, "height": 760})
+    visitor.settled()
+    page = visitor.page
+    page.locator(".wm-sheet-handle").click()
+    page.locator('[data-focus="model-b"]').click()
+    box = page.locator(".wm-dialog[open]").bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 375
+    assert page.evaluate(
+        "[...document.querySelectorAll('.wm-dialog[open], .wm-dialog[open] .wm-option')]"
+        ".filter(n => n.scrollWidth > n.clientWidth"
+        " || (n.matches('.wm-option') && n.scrollHeight > n.clientHeight)).length"
+    ) == 0
+
+
 def test_every_control_of_every_method_has_room_for_its_label(visit: Visit) -> None:
     visitor = visit("/?lang=ru")
     visitor.settled()
