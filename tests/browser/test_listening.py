@@ -109,6 +109,13 @@ def test_stop_really_stops(visit: Visit, served: Served) -> None:
     visitor.page.locator('[data-focus="stop"]').click()
     visitor.page.wait_for_function("WM.slices.job.state === 'cancelled'")
     assert "Остановлено" in visitor.page.locator(".wm-state").inner_text()
+    # What was stopped can be asked for again, without moving a slider.
+    go_on = visitor.page.locator('[data-focus="go-on"]')
+    go_on.wait_for()
+    served.release()
+    go_on.click()
+    visitor.settled()
+    assert not go_on.is_visible()
 
 
 def test_newer_moves_replace_older_ones(visit: Visit, served: Served) -> None:
@@ -181,7 +188,8 @@ def test_the_best_is_green_only_where_one_is_strictly_best(visit: Visit) -> None
         """Columns marked as the best when the scores are these; None: that column is still being written."""
         page.evaluate(
             "([a, merged, b]) => { const {result} = WM.slices;"
-            " for (const [role, wer] of Object.entries({a, merged, b})) result[role] = {...result[role], wer, cer: wer}; WM.show('listen');"
+            " for (const [role, wer] of Object.entries({a, merged, b}))"
+            " result[role] = {...result[role], wer, cer: wer};"
             " document.querySelector('[data-focus=only]').click(); }",
             [a, merged, b],
         )

@@ -56,6 +56,8 @@ WM.island("grid", (root) => {
   };
   const pick2 = (share) => WM.percent(share, 0);
   const isStale = () => { const result = shownResult(), { recipe } = WM.slices; return Boolean(result?.merged && recipe && result.digest !== recipe.key); };
+  // After a stop, or with listening at once switched off: something is wanted that nobody is working on.
+  const waits = () => { const { clip, models } = WM.slices; return Boolean(clip && models?.verdict?.state === "ok" && !busy() && (isStale() || !shownResult()?.merged)); };
   const busy = () => ["queued", "running"].includes(WM.slices.job?.state);
 
   const column = (result, role) => {
@@ -65,7 +67,7 @@ WM.island("grid", (root) => {
       el("header", {}, mark(role), el("h3", { title: name(role) }, name(role)), role === "merged" && el("span.wm-stale-note", {}, t(busy() ? "stale.busy" : "stale")),
         side && button(t("take.reference"), () => WM.attempt("listen.reference", { text: side.text }), { kind: "ghost", title: t("take.reference.help"), focus: `ref-${role}` })),
       el("div.wm-text", { lang: "ru", data: { text: role }, tabindex: -1 }, waiting ? el("div.wm-writing", {}, el("div.wm-bar.wm-unknown", {}, el("span")), t("writing")) : side ? text(result, role) : el("span.wm-silent", {}, t(WM.slices.clip ? "grid.press" : "grid.empty"))),
-      el("footer.wm-foot", {}, figures(result, role)));
+      el("footer.wm-foot", {}, figures(result, role), role === "merged" && el("span.wm-go-on", {}, button(t("compare.now"), () => WM.attempt("compare.run"), { kind: "primary", focus: "go-on" }))));
   };
   const columns = el("div.wm-columns", { data: { shown } });
   const interlinear = el("div.wm-lines", { lang: "ru" });
@@ -78,15 +80,16 @@ WM.island("grid", (root) => {
     const sample = (kind, label) => el("span", {}, el("span.wm-word", { data: { mark: kind }, "aria-hidden": "true" }, t("legend.word")), " ", label);
     fill(legend,
       el("span", {}, result?.slots?.length ? WM.plural(differing, "differences") : "\u00a0"),
+      button(t("next"), next, { kind: "small", disabled: !differing, focus: "next" }),
       sample("a", t("legend.a")), sample("b", t("legend.b")), sample("alone", t("legend.alone")), el("span", {}, "∅ ", t("legend.missing")),
       el("span.wm-grow"),
       el("label.wm-check", {}, el("input", { type: "checkbox", checked: only, "data-focus": "only", onchange: (event) => { only = event.target.checked; draw(); } }), t("only")),
-      el("label.wm-check", {}, el("input", { type: "checkbox", checked: lines, "data-focus": "lines", onchange: (event) => { lines = event.target.checked; draw(); } }), t("lines")),
-      button(t("next"), next, { kind: "small", disabled: !differing, focus: "next" }));
+      el("label.wm-check", {}, el("input", { type: "checkbox", checked: lines, "data-focus": "lines", onchange: (event) => { lines = event.target.checked; draw(); } }), t("lines")));
   };
+  const drawState = () => { holder.classList.toggle("wm-stale", isStale()); holder.classList.toggle("wm-waits", waits()); };
   const draw = () => {
     const result = shownResult();
-    holder.classList.toggle("wm-stale", isStale());
+    drawState();
     columns.hidden = interlinear.hidden = false;
     fill(chooser, ROLES.map((role) => button(role === "merged" ? t("merged.short") : role.toUpperCase(), () => show(role), { "aria-pressed": String(shown === role), focus: `show-${role}` })));
     columns.dataset.shown = shown;
@@ -134,7 +137,7 @@ WM.island("grid", (root) => {
   WM.on(["result", "models", "clip"], draw);
   let wasBusy = null;
   WM.on(["job", "recipe"], () => {
-    holder.classList.toggle("wm-stale", isStale());
+    drawState();
     for (const note of holder.querySelectorAll(".wm-stale-note")) note.textContent = t(busy() ? "stale.busy" : "stale");
     if (busy() !== wasBusy) { wasBusy = busy(); if (!shownResult()?.merged) draw(); }
   });
