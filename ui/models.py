@@ -29,15 +29,16 @@ ROLE_NAMES = {
     "b": Text("модель B", "model B"),
     "base": Text("базовая модель", "base model"),
 }
+# By what each can do, not by a letter: after a swap the letter A stands beside the other model.
 DEMO_NAMES = {
-    "a": Text("Демо A", "Demo A"),
-    "b": Text("Демо B", "Demo B"),
-    "base": Text("Демо, базовая", "Demo base"),
+    "a": Text("Официальная", "Formal"),
+    "b": Text("Разговорная", "Colloquial"),
+    "base": Text("Общий предок", "Common ancestor"),
 }
 DEMO_DETAILS = {
     "a": Text("официальная речь, чистая запись", "formal speech, clean recordings"),
     "b": Text("разговорная речь, телефон и шум", "colloquial speech, telephone and noise"),
-    "base": Text("общий предок", "their common ancestor"),
+    "base": Text("для методов с базовой моделью", "for methods with a base model"),
 }
 PUBLISHED = ("antony66/whisper-large-v3-russian", "bond005/whisper-large-v3-ru-podlodka", "openai/whisper-large-v3")
 FOLDER_DEPTH = 3  # how deep below a root model folders are looked for
