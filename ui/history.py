@@ -8,7 +8,8 @@ from merger.bilingual import Text
 from merger.recipe import MergeRecipe, parse_json
 from ui.comparison import SIDES
 from ui.errors import NotFound, bad_recipe, bilingual
-from ui.mixer import take_recipe
+from ui.mixer import take
+from ui.models import ROLES
 from ui.sessions import Session
 from ui.views import action
 from ui.workshop import Workshop
@@ -91,14 +92,12 @@ def restore(workshop: Workshop, session: Session, payload: dict[str, Any]) -> No
     """Puts models, recipe and, if it is still there, the clip of an experiment back on the page."""
     found = _own(workshop, session, str(payload["id"]))
     recipe = MergeRecipe.from_json(found.recipe)
-    models = {role: found.sources.get(role, {}).get("location") for role in ("a", "b", "base")}
-    if models["a"] and models["b"]:
-        session.models = {**models, "base": models["base"] or session.models.get("base")}
-        workshop.publish_models(session)
+    sources = {role: found.sources.get(role, {}).get("location") for role in ROLES}
+    models = {role: ref for role, ref in sources.items() if ref} if sources["a"] and sources["b"] else None
     if found.clip is not None and _has_clip(workshop, session, found.clip.sha256):
         session.clip = found.clip.sha256
         workshop.publish_clip(session)
-    take_recipe(workshop, session, recipe)
+    take(workshop, session, models=models, recipe=recipe)
 
 
 def _has_clip(workshop: Workshop, session: Session, clip_id: str) -> bool:

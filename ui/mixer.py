@@ -1,8 +1,10 @@
 """The mixer's actions: models, recipe, presets, undo. The page draws itself from what is published."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from merger.curves import Curve
 from merger.recipe import MergeRecipe, parse_json
 from ui.catalog import PRESETS, preset
 from ui.models import ROLES
@@ -14,13 +16,53 @@ from ui.workshop import Workshop
 UNDO_DEPTH = 100
 
 
-def take_recipe(workshop: Workshop, session: Session, recipe: MergeRecipe, preset_name: str | None = None) -> None:
-    """Makes the recipe the session's own, with the one before it kept for undo, and listens if that is wanted."""
+@dataclass(frozen=True)
+class Mixed:
+    """What an undo brings back: a recipe says nothing without the models that it mixes."""
+
+    models: Mapping[str, str | None]
+    recipe: MergeRecipe
+
+
+def take(
+    workshop: Workshop,
+    session: Session,
+    *,
+    models: Mapping[str, str | None] | None = None,
+    recipe: MergeRecipe | None = None,
+    preset_name: str | None = None,
+) -> None:
+    """Makes models and recipe the session's own, one step for undo, and listens if that is wanted.
+
+    What is left out stays; roles that `models` does not name stay as well.
+    """
+    _change(session, models, recipe, preset_name)
+    _publish(workshop, session, with_models=models is not None)
+
+
+def _change(
+    session: Session,
+    models: Mapping[str, str | None] | None = None,
+    recipe: MergeRecipe | None = None,
+    preset_name: str | None = None,
+) -> None:
     with session.lock:
-        if recipe.digest != session.recipe.digest:
-            session.undo = [*session.undo, session.recipe][-UNDO_DEPTH:]
+        before = _mixed(session)
+        session.models = {**session.models, **(models or {})}
+        if recipe is not None:
+            session.recipe, session.preset = recipe, preset_name or _same_preset(recipe)
+        if (session.models, session.recipe.digest) != (before.models, before.recipe.digest):
+            session.undo = [*session.undo, before][-UNDO_DEPTH:]
             session.redo = []
-        session.recipe, session.preset = recipe, preset_name or _same_preset(recipe)
+
+
+def _mixed(session: Session) -> Mixed:
+    return Mixed(dict(session.models), session.recipe)
+
+
+def _publish(workshop: Workshop, session: Session, with_models: bool) -> None:
+    if with_models:
+        workshop.publish_models(session)
     workshop.publish_recipe(session)
     listen_if_live(workshop, session)
 
@@ -39,7 +81,7 @@ def _same_preset(recipe: MergeRecipe) -> str | None:
 def set_recipe(workshop: Workshop, session: Session, payload: dict[str, Any]) -> bool:
     recipe = MergeRecipe.from_json(payload["recipe"])
     if recipe.digest != session.recipe.digest:
-        take_recipe(workshop, session, recipe)
+        take(workshop, session, recipe=recipe)
     return True
 
 
@@ -48,20 +90,20 @@ def paste(workshop: Workshop, session: Session, payload: dict[str, Any]) -> bool
     """A recipe as somebody copied it; an exported recipe.json, which wraps it, is taken as well."""
     parsed = parse_json(str(payload["text"]))
     inner = parsed.get("recipe") if isinstance(parsed, dict) and isinstance(parsed.get("recipe"), dict) else parsed
-    take_recipe(workshop, session, MergeRecipe.from_json(inner))
+    take(workshop, session, recipe=MergeRecipe.from_json(inner))
     return True
 
 
 @action("mixer.preset")
 def take_preset(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
     chosen = preset(str(payload["name"]))
-    take_recipe(workshop, session, chosen.recipe, chosen.name)
+    take(workshop, session, recipe=chosen.recipe, preset_name=chosen.name)
 
 
 @action("mixer.reset")
 def reset(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
     """The chosen method with the guide's defaults."""
-    take_recipe(workshop, session, MergeRecipe.build(session.recipe.method))
+    take(workshop, session, recipe=MergeRecipe.build(session.recipe.method))
 
 
 @action("mixer.undo")
@@ -74,15 +116,15 @@ def redo(workshop: Workshop, session: Session, payload: dict[str, Any]) -> bool:
     return _step(workshop, session, session.redo, session.undo)
 
 
-def _step(workshop: Workshop, session: Session, source: list[MergeRecipe], target: list[MergeRecipe]) -> bool:
+def _step(workshop: Workshop, session: Session, source: list[Mixed], target: list[Mixed]) -> bool:
     with session.lock:
         if not source:
             return False
-        target.append(session.recipe)
-        session.recipe = source.pop()
+        before, back = _mixed(session), source.pop()
+        target.append(before)
+        session.models, session.recipe = dict(back.models), back.recipe
         session.preset = _same_preset(session.recipe)
-    workshop.publish_recipe(session)
-    listen_if_live(workshop, session)
+    _publish(workshop, session, with_models=before.models != back.models)
     return True
 
 
@@ -103,18 +145,7 @@ def choose_model(workshop: Workshop, session: Session, payload: dict[str, Any]) 
         return
     if ref is not None:
         workshop.models.open(ref)  # refused with its own sentence before anything changes
-    _take_model(workshop, session, role, ref)
-
-
-def _take_model(workshop: Workshop, session: Session, role: str, ref: str | None) -> None:
-    session.models[role] = ref
-    _after_models(workshop, session)
-
-
-def _after_models(workshop: Workshop, session: Session) -> None:
-    workshop.publish_models(session)
-    workshop.publish_recipe(session)
-    listen_if_live(workshop, session)
+    take(workshop, session, models={role: ref})
 
 
 def _fetch(workshop: Workshop, session: Session, role: str, ref: str) -> None:
@@ -124,7 +155,7 @@ def _fetch(workshop: Workshop, session: Session, role: str, ref: str) -> None:
         job.report("fetch", name=ref)
         workshop.models.open(ref)
         yield
-        _take_model(workshop, session, role, ref)
+        take(workshop, session, models={role: ref})
 
     pending = {**session.get("models"), "verdict": {"state": "pending", "mismatches": [], "warnings": []}}
     session.publish(models=pending)
@@ -145,14 +176,29 @@ def _fetch(workshop: Workshop, session: Session, role: str, ref: str) -> None:
 def swap(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
     """A becomes B; where the method can say it, the recipe turns with them, so that the mixture stays what it was."""
     with session.lock:
-        session.models["a"], session.models["b"] = session.models.get("b"), session.models.get("a")
-        mirror = session.recipe.spec.mirror
-        if mirror is not None and not session.recipe.parts:
-            mirrored = mirror(session.recipe.parameters)
-            session.undo = [*session.undo, session.recipe][-UNDO_DEPTH:]
-            session.recipe = MergeRecipe.build(session.recipe.method, {**session.recipe.parameters, **mirrored})
-            session.preset = _same_preset(session.recipe)
-    _after_models(workshop, session)
+        exchanged = {"a": session.models.get("b"), "b": session.models.get("a")}
+        _change(session, exchanged, mirrored(session.recipe))
+    _publish(workshop, session, with_models=True)
+
+
+def mirrored(recipe: MergeRecipe) -> MergeRecipe | None:
+    """The recipe of the same mixture after A and B have changed places; None if the method cannot say it.
+
+    A method mirrors each parameter by itself and keeps straight lines straight, so a curve is mirrored by its anchors.
+    """
+    mirror = recipe.spec.mirror
+    if mirror is None:
+        return None
+
+    def turned(key: str, curve: Curve) -> Any:
+        anchors = (mirror({**recipe.parameters, key: anchor}).get(key, anchor) for anchor in curve.anchors)
+        return Curve(tuple(anchors), curve.control).to_json()
+
+    parts = {
+        part: {key: turned(key, curve) for key, curve in curves.items()} for part, curves in recipe.parts.items()
+    }
+    parameters = {**recipe.parameters, **mirror(recipe.parameters)}
+    return MergeRecipe.build(recipe.method, parameters, parts=parts, sources=recipe.sources)
 
 
 @action("compare.run")

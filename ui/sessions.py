@@ -34,7 +34,7 @@ class Session:
     recipe: Any = None  # merger.recipe.MergeRecipe
     preset: str | None = None
     live: bool = True
-    undo: list[Any] = field(default_factory=list)
+    undo: list[Any] = field(default_factory=list)  # ui.mixer.Mixed: models and recipe
     redo: list[Any] = field(default_factory=list)
     clip: str | None = None
     shelf: list[str] = field(default_factory=list)

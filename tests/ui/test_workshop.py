@@ -17,6 +17,7 @@ from ui import views
 from ui.catalog import PRESETS, method_catalog
 from ui.errors import ClipNotChosen, HubNotAllowed, ModelsNotChosen, NotFound
 from ui.listen import crossed, hearing_verdict
+from ui.mixer import mirrored
 from ui.sessions import Session, owner_of
 from ui.settings import Settings
 from ui.views import ACTIONS
@@ -105,6 +106,81 @@ def test_swapping_the_models_keeps_the_mixture(workshop: Workshop) -> None:
     after = heard(workshop, session)
     assert session.models["a"] == "b" and session.recipe.parameters["direct_alpha"] == 0.25
     assert after["a"]["text"] == before["b"]["text"]
+
+
+def test_undo_after_a_swap_brings_back_the_models_with_the_recipe(workshop: Workshop) -> None:
+    session = workshop.session(OWNER)
+    act(workshop, session, "mixer.set", recipe={"method": "direct", "parameters": {"direct_alpha": 0.75}})
+    before = heard(workshop, session)
+    act(workshop, session, "models.swap")
+    heard(workshop, session)
+    assert act(workshop, session, "mixer.undo")
+    after = heard(workshop, session)
+    assert (session.models["a"], session.models["b"]) == ("a", "b")
+    assert session.recipe.parameters["direct_alpha"] == 0.75
+    assert session.get("models")["roles"]["a"]["ref"] == "a"
+    assert [after[side]["text"] for side in ("a", "merged", "b")] == [
+        before[side]["text"] for side in ("a", "merged", "b")
+    ]
+    assert act(workshop, session, "mixer.redo")
+    assert (session.models["a"], session.recipe.parameters["direct_alpha"]) == ("b", 0.25)
+
+
+def test_undo_takes_a_chosen_model_back_and_a_move_before_it_only_then(workshop: Workshop) -> None:
+    session = workshop.session(OWNER)
+    act(workshop, session, "mixer.live", live=False)
+    act(workshop, session, "mixer.preset", name="experiment-direct")
+    act(workshop, session, "models.choose", role="b", ref="base")
+    act(workshop, session, "models.choose", role="b", ref="base")  # the same once more is no step
+    assert act(workshop, session, "mixer.undo")
+    assert (session.models["b"], session.preset) == ("b", "experiment-direct")
+    assert act(workshop, session, "mixer.undo") and (session.models["b"], session.preset) == ("b", "start")
+    assert act(workshop, session, "mixer.undo") is False
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        (
+            {
+                "method": "direct",
+                "parameters": {"direct_alpha": 0.75},
+                "parts": {"encoder": {"direct_alpha": [0.0, 1.0]}, "decoder": {"direct_alpha": 0.25}},
+            },
+            {"parameters": {"direct_alpha": 0.25}, "encoder": [1.0, 0.0], "decoder": 0.75},
+        ),
+        (
+            {
+                "method": "linear",
+                "parameters": {"weights": [3, 1]},
+                "parts": {"encoder": {"weights": [[1, 0], [2, 5]]}},
+            },
+            {"parameters": {"weights": [1, 3]}, "encoder": [[0, 1], [5, 2]]},
+        ),
+    ],
+)
+def test_a_swap_mirrors_what_parts_of_the_model_set_for_themselves(
+    workshop: Workshop, recipe: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    session = workshop.session(OWNER)
+    act(workshop, session, "mixer.live", live=False)
+    act(workshop, session, "mixer.set", recipe=recipe)
+    act(workshop, session, "models.swap")
+    told = session.recipe.to_json()
+    assert told["parameters"] == expected["parameters"]
+    (key,) = expected["parameters"]
+    assert {part: curve[key] for part, curve in told["parts"].items()} == {
+        part: value for part, value in expected.items() if part != "parameters"
+    }
+
+
+@pytest.mark.parametrize("method", [name for name, spec in methods().items() if spec.mirror is not None])
+def test_mirrored_twice_is_the_recipe_itself_for_every_method(method: str) -> None:
+    recipe = MergeRecipe.build(method)
+    once = mirrored(recipe)
+    assert once is not None
+    twice = mirrored(once)
+    assert twice is not None and twice.sentence("en", "A", "B") == recipe.sentence("en", "A", "B")
 
 
 @pytest.mark.parametrize(
