@@ -19,7 +19,7 @@ from merger.registry import methods
 from ui import export
 from ui.clips import clean_name
 from ui.comparison import SIDES
-from ui.errors import NotFound, bilingual, report
+from ui.errors import BadArgument, NotFound, bilingual, report
 from ui.worker import Job, JobState
 from ui.workshop import Workshop
 
@@ -88,7 +88,24 @@ def _owner(request: gr.Request) -> str:
 def _chosen(workshop: Workshop, model_a: str | None, model_b: str | None, base: str | None) -> dict[str, str | None]:
     """The models of a request: those it names, otherwise the server's default pair."""
     default = workshop.settings.default_models
-    return {"a": model_a or default["a"], "b": model_b or default["b"], "base": base or default["base"]}
+    named = {"a": _text("model_a", model_a), "b": _text("model_b", model_b), "base": _text("base", base)}
+    return {role: ref or default[role] for role, ref in named.items()}
+
+
+def _text(argument: str, value: Any) -> str | None:
+    """An optional text as a script gave it; None for an empty one. Raises BadArgument for anything else."""
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise BadArgument(argument=argument, expected=Text("строка или null", "a text or null"))
+    return (value or "").strip() or None
+
+
+def _upload(audio: Any) -> tuple[str, str]:
+    """(path, name) of an uploaded file. Raises BadArgument for what is none."""
+    given = audio if isinstance(audio, dict) or audio is None else audio.model_dump()
+    path = (given or {}).get("path")
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise BadArgument(argument="audio", expected=Text("загруженный файл", "an uploaded file"))
+    return path, clean_name(str(given.get("orig_name") or path))
 
 
 async def _methods() -> list:
@@ -139,13 +156,10 @@ def _compare(workshop: Workshop) -> Callable[..., Awaitable[dict]]:
         request: gr.Request = None,  # type: ignore[assignment]
     ) -> dict:
         """Transcribe a recording with A, the merge and B. Scores are fractions, null without a reference."""
-        wanted = MergeRecipe.from_json(recipe)
+        wanted, (path, name), spoken = MergeRecipe.from_json(recipe), _upload(audio), _text("reference", reference)
         models = _chosen(workshop, model_a, model_b, base)
         sources = await asyncio.to_thread(workshop.sources, models, wanted)
-        given = audio if isinstance(audio, dict) else audio.model_dump()
-        name = clean_name(given.get("orig_name") or given["path"])
-        clip = await asyncio.to_thread(workshop.clips.decode_upload, given["path"], name)
-        spoken = reference.strip() if reference and reference.strip() else None
+        clip = await asyncio.to_thread(workshop.clips.decode_upload, path, name)
 
         def work(job: Job) -> Generator[None, None, dict[str, Any]]:
             sides = yield from workshop.listening(job, sources, models, wanted, clip, spoken)
@@ -171,7 +185,8 @@ def _export(workshop: Workshop) -> Callable[..., Awaitable[dict]]:
         """Begin to write the merged model to the server's export folder. Returns the job's id; ask `/status` for it."""
         wanted = MergeRecipe.from_json(recipe)
         models = _chosen(workshop, model_a, model_b, base)
-        job, folder = await asyncio.to_thread(export.submit, workshop, _owner(request), wanted, models, name)
+        folder_name = _text("name", name)
+        job, folder = await asyncio.to_thread(export.submit, workshop, _owner(request), wanted, models, folder_name)
         return {"job": job.id, "folder": folder}
 
     return export_model

@@ -47,6 +47,14 @@ class NotFound(WhisperMergeError):
     remedy_text = Text("Возможно, это уже удалено. Обновите страницу.", "It may have been removed. Reload the page.")
 
 
+class BadArgument(WhisperMergeError):
+    """An endpoint was given something of another kind than it takes. Facts: `argument`, `expected`."""
+
+    code = "BAD_ARGUMENT"
+    sentence_text = Text("Аргумент «{argument}» не годится.", "The argument “{argument}” will not do.")
+    remedy_text = Text("Ожидается: {expected}.", "Expected: {expected}.")
+
+
 class HubNotAllowed(WhisperMergeError):
     """The Hub is switched off here. Facts: `model`."""
 

@@ -131,6 +131,30 @@ def test_bad_recipes_get_a_coded_sentence(client: Client, recipe: dict[str, Any]
     assert "Traceback" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "given"),
+    [
+        ("/compare", {"audio": None}),
+        ("/compare", {"audio": {"path": 7, "meta": {"_type": "gradio.FileData"}}}),
+        ("/compare", {"reference": {"x": 1}}),
+        ("/compare", {"model_a": {"x": 1}}),
+        ("/merge", {"model_b": ["b"]}),
+        ("/merge", {"base": 3}),
+        ("/merge", {"model_a": "a\0b"}),
+        ("/export", {"name": {"x": 1}}),
+    ],
+)
+def test_arguments_of_another_kind_get_a_coded_sentence(
+    client: Client, clip: str, caplog: pytest.LogCaptureFixture, endpoint: str, given: dict[str, Any]
+) -> None:
+    usual = {"recipe": RECIPE, **({"audio": handle_file(clip)} if endpoint == "/compare" else {})}
+    (argument,) = given
+    with pytest.raises(AppError) as refused:
+        client.predict(**{**usual, **given}, api_name=endpoint)
+    assert str(refused.value).startswith(f"BAD_ARGUMENT: The argument “{argument}”")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_a_file_that_is_no_audio(client: Client, tmp_path: Path) -> None:
     (tmp_path / "song.mp3").write_bytes(b"<html>not found</html>")
     with pytest.raises(AppError, match=r"BAD_AUDIO.*song\.mp3"):
