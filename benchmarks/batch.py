@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 from benchmarks.live import scratch
+from benchmarks.live_bench import Bench
 from benchmarks.live_models import SHAPES
-from benchmarks.live_sections import Bench
 from benchmarks.timing import machine, synchronize
 from evaluation.engine.continuous import ContinuousBatch
 from evaluation.engine.tensors import collect

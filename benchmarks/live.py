@@ -22,19 +22,22 @@ from typing import Any
 
 import torch
 
+from benchmarks import live_peers as peers
 from benchmarks import live_sections as sections
+from benchmarks.live_bench import Bench
+from benchmarks.live_models import SHAPES
 from benchmarks.timing import machine
 
-SECTIONS: dict[str, Callable[[sections.Bench], dict[str, Any]]] = {
+SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "merge": sections.merge,
     "parts": sections.parts,
     "slider": sections.slider,
     "exactness": sections.exactness,
     "three_models": sections.three_models,
-    "transformers_default": sections.transformers_default,
-    "reload": sections.reload,
-    "faster_whisper": sections.faster_whisper,
-    "transformers_static": sections.transformers_static,
+    "transformers_default": peers.transformers_default,
+    "reload": peers.reload,
+    "faster_whisper": peers.faster_whisper,
+    "transformers_static": peers.transformers_static,
 }
 
 
@@ -52,7 +55,7 @@ def main() -> None:
     for shape in options.shapes or (["large-v3", "demo"] if device.type == "cuda" else ["demo"]):
         report[shape] = {}
         with tempfile.TemporaryDirectory(dir=scratch()) as folder:
-            bench = sections.Bench(shape, device, Path(folder), options.clips)
+            bench = Bench(shape, device, Path(folder), options.clips)
             for name in options.sections or SECTIONS:
                 if time.perf_counter() - started > options.budget:
                     report["skipped"].append(f"{shape}/{name}")
@@ -67,7 +70,7 @@ def main() -> None:
     print(json.dumps(report, separators=(",", ":")))
 
 
-def run(report: dict[str, Any], shape: str, name: str, bench: sections.Bench) -> None:
+def run(report: dict[str, Any], shape: str, name: str, bench: Bench) -> None:
     """One section into the report; its failure is reported and does not stop the others."""
     began = time.perf_counter()
     try:
@@ -91,7 +94,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__.split("\n")[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--json", type=Path, help="also write the report to this file, after every section")
-    parser.add_argument("--shapes", nargs="+", choices=sorted(sections.SHAPES), help="which models")
+    parser.add_argument("--shapes", nargs="+", choices=sorted(SHAPES), help="which models")
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS))
     parser.add_argument("--budget", type=float, default=210.0, help="seconds after which no section is started")
     parser.add_argument("--threads", type=int, help="torch threads on the CPU")

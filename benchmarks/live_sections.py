@@ -1,121 +1,27 @@
-"""The sections of `benchmarks.live`: each measures one thing beside its floor or its peer and returns figures."""
+"""The sections of `benchmarks.live` that measure the engine's own parts beside their floors; each returns figures."""
 
 from __future__ import annotations
 
-import copy
 import random
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.live_models import SHAPES, BenchClip, large_vocabulary, pair, sample_clips, synthetic_clips
-from benchmarks.timing import interleaved, milliseconds, percentiles, synchronize
-from evaluation.engine.backend import Backend, CudaBackend, make_backend
+from benchmarks.live_bench import GUIDE, Bench
+from benchmarks.live_models import synthetic_clips
+from benchmarks.timing import milliseconds, percentiles
+from evaluation.engine.backend import CudaBackend
 from evaluation.engine.device_greedy import make_plain_step
 from evaluation.engine.device_loop import Captured, Rows
 from evaluation.engine.greedy import Decoded
 from evaluation.engine.model import Caches, fill_cross
-from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import collect
 from evaluation.features import log_mel
-from evaluation.vocabulary import Vocabulary
 from merger.live import LiveMerge
 from merger.recipe import MergeRecipe
-
-__all__ = ["SHAPES", "Bench"]
-
-GUIDE = {
-    "direct": [{"direct_alpha": 0.3}, {"direct_alpha": 0.7}],
-    "slerp": [{"slerp_t": 0.3}, {"slerp_t": 0.7}],
-    "ties": [
-        {"ties_density": 0.8, "encoder_weights": (0.6, 0.4), "decoder_weights": (0.4, 0.6)},
-        {"ties_density": 0.6, "encoder_weights": (0.7, 0.3), "decoder_weights": (0.3, 0.7)},
-    ],
-}
-FORCED = 128  # tokens written by random weights
-
-
-class Bench:
-    """One pair on one device, ready to merge and to transcribe a window."""
-
-    def __init__(self, shape: str, device: torch.device, folder: Path, packed: Path | None) -> None:
-        self.shape, self.device, self.folder = shape, device, folder
-        self.checkpoints = pair(shape, folder, device)
-        started = time.perf_counter()
-        self.live = LiveMerge(*self.checkpoints, device=device)
-        synchronize(device)
-        self.load_seconds = time.perf_counter() - started
-        self.demo = SHAPES[shape] is None
-        self.processor = _processor(self.checkpoints[0].folder) if self.demo else None
-        module = self.live.modules["merged"]
-        self.vocabulary = Vocabulary.of(module, self.processor.tokenizer) if self.processor else large_vocabulary()
-        self.prompt = self.vocabulary.prompt("ru", "transcribe", False)
-        self.limit = self.vocabulary.new_token_limit(len(self.prompt), None if self.demo else FORCED)
-        self.rules = Rules(self.vocabulary, False, device)
-        self.clips = sample_clips(packed) if self.demo else synthetic_clips(3)
-        self.clip = self._ten_seconds()
-        self.window = self.features(self.clip)
-        self.backends: dict[str, Backend] = {}
-
-    def _ten_seconds(self) -> BenchClip:
-        """The first clips joined to 10 s (demo), or tones of 30 s."""
-        import numpy as np
-
-        samples = np.concatenate([clip.samples for clip in self.clips if clip.seconds < 30])
-        wanted = 160_000 if self.demo else 480_000
-        return BenchClip(np.resize(samples, wanted), "joined", "joined")
-
-    def features(self, clip: BenchClip) -> torch.Tensor:
-        """One window of features in the model's dtype."""
-        mel_bins = self.live.modules["merged"].config.num_mel_bins
-        return log_mel(clip.samples, mel_bins, device=self.device)[:, :3000].to(self.live.dtype)
-
-    def backend(self, model: str = "merged") -> Backend:
-        """The engine's backend for one of the three models."""
-        if model not in self.backends:
-            tensors = collect(self.live.modules[model])
-            self.backends[model] = make_backend(tensors, Caches(tensors, 1))
-        return self.backends[model]
-
-    def write(self, model: str = "merged", drafts: Sequence[Sequence[int]] = (), *, strict: bool = False) -> Decoded:
-        """Encode the window and write its tokens."""
-        backend = self.backend(model)
-        return self.decode(model, backend.encode(self.window), drafts, strict=strict)
-
-    def decode(
-        self, model: str, heard: torch.Tensor, drafts: Sequence[Sequence[int]] = (), *, strict: bool = False
-    ) -> Decoded:
-        """Write the tokens of a window that has been encoded."""
-        return self.backend(model).decode(
-            heard, self.prompt, self.limit, self.rules, drafts=drafts, strict=strict, cancelled=None
-        )
-
-    def applier(self, method: str) -> Callable[[], None]:
-        """Applies two recipes of a method in turn, so that every call rewrites the weights."""
-        recipes = [MergeRecipe.build(method, parameters) for parameters in GUIDE[method]]
-        turn = [0]
-
-        def apply() -> None:
-            self.live.apply(recipes[turn[0] % 2])
-            turn[0] += 1
-
-        return apply
-
-    def close(self) -> None:
-        """Let go of the memory."""
-        self.backends.clear()
-        self.live.close()
-
-
-def _processor(folder: Path) -> Any:
-    from transformers import WhisperProcessor
-
-    return WhisperProcessor.from_pretrained(folder)
 
 
 @torch.inference_mode()
@@ -342,132 +248,3 @@ def three_models(bench: Bench) -> dict[str, Any]:
     one = milliseconds(lambda: bench.write("a"), bench.device, 7, 1)
     all_three = milliseconds(three, bench.device, 7, 1)
     return {"one": one, "three": all_three, "ratio": round(all_three / one, 3)}
-
-
-def _generate(bench: Bench, module: Any, **settings: Any) -> Callable[[], list[int]]:
-    configured = bench.vocabulary.generation_config(module)
-    configured.language, configured.task = "<|ru|>", "transcribe"
-    configured.suppress_tokens = list(bench.vocabulary.suppress)
-    configured.begin_suppress_tokens = list(bench.vocabulary.begin_suppress)
-    configured.max_length, configured.num_beams, configured.do_sample = bench.limit, 1, False
-    for key, value in settings.items():
-        setattr(configured, key, value)
-    features = bench.window[None]
-
-    def generate() -> list[int]:
-        output = module.generate(features, generation_config=copy.deepcopy(configured), return_timestamps=False)
-        tokens = output[0].tolist()
-        prompt = len(bench.prompt) if tokens[: len(bench.prompt)] == bench.prompt else 0
-        return [token for token in tokens[prompt:] if token != bench.vocabulary.end]
-
-    return generate
-
-
-@torch.inference_mode()
-def transformers_default(bench: Bench) -> dict[str, Any]:
-    """The same window by `generate` with its default cache, by the engine without any draft, and a whole slider move
-    (merge, encode, verify the transcript before), in turn."""
-    generate = _generate(bench, bench.live.modules["merged"])
-    recipes = [MergeRecipe.build("slerp", {"slerp_t": t}) for t in (0.45, 0.5)]
-    written: dict[str, list[int]] = {}
-    last: list[Sequence[int]] = []
-    turn = [0]
-
-    def by_generate() -> None:
-        written["generate"] = generate()
-
-    def by_engine() -> None:
-        written["engine"] = list(bench.write().tokens)
-
-    def move_slider() -> None:
-        bench.live.apply(recipes[turn[0] % 2])
-        turn[0] += 1
-        last[:] = [bench.write(drafts=last).tokens]
-
-    works = {"slider_to_transcript": move_slider, "engine_without_draft": by_engine, "generate": by_generate}
-    taken = interleaved(works, bench.device, 2 if bench.device.type == "cuda" else 9)
-    theirs = taken["generate"]
-    return {
-        **taken,
-        "speedup_without_draft": round(theirs / taken["engine_without_draft"], 2),
-        "slider_share_of_generate": round(taken["slider_to_transcript"] / theirs, 3),
-        "tokens": len(written["engine"]),
-        "same_tokens": written["engine"] == written["generate"][: len(written["engine"])] == list(last[0]),
-    }
-
-
-@torch.inference_mode()
-def transformers_static(bench: Bench) -> dict[str, Any]:
-    """The same with a static cache, which transformers compiles (the compilation is the warm-up)."""
-    if bench.device.type == "cpu":
-        return {"omitted": "compiling for the CPU needs a C++ compiler"}
-    generate = _generate(bench, bench.live.modules["merged"], cache_implementation="static")
-    began = time.perf_counter()
-    generate()
-    synchronize(bench.device)
-    warm_up = time.perf_counter() - began
-    theirs = milliseconds(generate, bench.device, 2, 1)
-    ours = milliseconds(bench.write, bench.device, 5, 1)
-    return {"generate": theirs, "engine_without_draft": ours, "speedup": round(theirs / ours, 2),
-            "compile_s": round(warm_up, 1)}  # fmt: skip
-
-
-@torch.inference_mode()
-def reload(bench: Bench) -> dict[str, Any]:
-    """What a tool without live merging does after a slider move: save the mixture, load it, generate."""
-    from transformers import WhisperForConditionalGeneration
-
-    folder = bench.folder / "mixture"
-    bench.live.apply(MergeRecipe.build("slerp", {"slerp_t": 0.5}))
-
-    def move() -> None:
-        bench.live.modules["merged"].save_pretrained(folder)
-        module = WhisperForConditionalGeneration.from_pretrained(folder, dtype=bench.live.dtype).to(bench.device)
-        _generate(bench, module.eval())()
-
-    theirs = milliseconds(move, bench.device, 1 if not bench.demo else 3, 0 if not bench.demo else 1)
-    shutil.rmtree(folder, ignore_errors=True)
-    truth = bench.write().tokens
-    apply = bench.applier("slerp")
-
-    def ours() -> None:
-        apply()
-        bench.write(drafts=[truth])
-
-    live = milliseconds(ours, bench.device, 7, 2)
-    return {"save_load_generate": theirs, "live": live, "speedup": round(theirs / live, 1)}
-
-
-@torch.inference_mode()
-def faster_whisper(bench: Bench) -> dict[str, Any]:
-    """CTranslate2 on the same window and weights (demo pair, A), where the package is installed."""
-    if not bench.demo or bench.device.type != "cpu":
-        return {"omitted": "measured on the CPU with the demo pair"}
-    try:
-        import ctranslate2
-    except ImportError:
-        return {"omitted": "ctranslate2 is not installed"}
-    import numpy as np
-
-    target = bench.folder / "ct2"
-    source = str(bench.checkpoints[0].folder)
-    ctranslate2.converters.TransformersConverter(source).convert(str(target), quantization="float32", force=True)
-    model = ctranslate2.models.Whisper(
-        str(target), device="cpu", compute_type="float32", intra_threads=torch.get_num_threads()
-    )
-    features = ctranslate2.StorageView.from_array(np.ascontiguousarray(bench.window[None].float().numpy()))
-
-    def theirs() -> list[int]:
-        result = model.generate(
-            features, [bench.prompt], beam_size=1, max_length=bench.limit + len(bench.prompt),
-            suppress_blank=True, suppress_tokens=list(bench.vocabulary.suppress),
-        )  # fmt: skip
-        return list(result[0].sequences_ids[0])
-
-    encoder = milliseconds(lambda: model.encode(features), bench.device, 5, 1)
-    written = bench.write("a")
-    drafted = lambda: bench.write("a", [written.tokens])  # noqa: E731
-    works = {"ctranslate2": theirs, "engine_without_draft": lambda: bench.write("a"), "engine_with_draft": drafted}
-    taken = interleaved(works, bench.device, 7)
-    return {**taken, "ctranslate2_encoder": encoder, "same_tokens": theirs() == list(written.tokens),
-            "tokens": len(written.tokens)}  # fmt: skip
