@@ -95,9 +95,9 @@ class FolderTransaction:
         self._lock = -1
 
     def __enter__(self) -> FolderTransaction:
-        if self.target.is_mount():
-            raise OutputNotWritable(path=self.target.name, detail=MOUNT_POINT)
         with disk_errors(self.target):
+            if self.target.is_mount():
+                raise OutputNotWritable(path=self.target.name, detail=MOUNT_POINT)
             self.target.parent.mkdir(parents=True, exist_ok=True)
             sweep(self.target.parent)
             while not self._claim():
