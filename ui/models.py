@@ -22,6 +22,7 @@ from ui.settings import Settings
 log = logging.getLogger(__name__)
 
 Poll = Callable[[], bool]
+Stamp = tuple[tuple[str, int, int, int], ...]  # name, inode, bytes and modification time (ns) of every file
 
 ROLES = ("a", "b", "base")
 ROLE_NAMES = {
@@ -68,7 +69,7 @@ class Models:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._open: dict[str, Checkpoint] = {}
+        self._open: dict[str, tuple[Stamp | None, Checkpoint]] = {}
         self._lock = threading.Lock()
 
     def options(self) -> list[ModelOption]:
@@ -95,13 +96,19 @@ class Models:
         local = self._local(ref)
         key = str(local) if local else ref
         with self._lock:
-            if key in self._open and _unchanged(self._open[key]):
-                return self._open[key]
+            known, model = self._open.get(key, (None, None))
+        if model is not None and known is not None and known == stamp(model.folder):
+            return model
         if local is None and HUB_ID.fullmatch(ref) and not self._settings.hub:
             raise HubNotAllowed(model=ref)
+        seen = stamp(local) if local else None  # before reading: what changes meanwhile is read again next time
         checkpoint = open_checkpoint(local or ref, allowed_roots=self._settings.roots)
+        seen = seen or stamp(checkpoint.folder)
         with self._lock:
-            self._open[key] = checkpoint
+            known, model = self._open.get(key, (None, None))
+            if model is not None and seen is not None and known == seen:
+                return model  # somebody else was faster; one object per model keeps one pair on the device
+            self._open[key] = (seen, checkpoint)
         return checkpoint
 
     def describe(self, ref: str | None) -> dict[str, Any] | None:
@@ -198,9 +205,13 @@ def _both(error: WhisperMergeError) -> dict[str, Any]:
     }
 
 
-def _unchanged(model: Checkpoint) -> bool:
-    """Whether the weight files are still those whose headers were read."""
-    return all(file.exists() for file in model.files)
+def stamp(folder: Path) -> Stamp | None:
+    """What tells a changed model folder from an unchanged one; None while that cannot be said."""
+    try:
+        stats = [(file.name, file.stat()) for file in folder.iterdir()]
+    except OSError:
+        return None
+    return tuple(sorted((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
 
 
 def _model_folders(root: Path, demo: Path) -> list[tuple[str, Path]]:
@@ -254,7 +265,7 @@ class Pairs:
     def __init__(self, device: str, kept: int = 1) -> None:
         self._device = device
         self._kept = kept
-        self._loaded: OrderedDict[tuple[str, ...], LoadedPair] = OrderedDict()
+        self._loaded: OrderedDict[tuple[tuple[str, int], ...], LoadedPair] = OrderedDict()
 
     def get(self, sources: Mapping[str, Checkpoint], cancelled: Poll | None = None) -> LoadedPair:
         """The pair, loaded now if it is not; what is pushed out frees its memory before the new one takes it.
@@ -283,5 +294,9 @@ class Pairs:
             self._loaded.popitem()[1].close()
 
 
-def _key(sources: Mapping[str, Checkpoint]) -> tuple[str, ...]:
-    return tuple(f"{role}:{model.folder.resolve()}" for role, model in sorted(sources.items()))
+def _key(sources: Mapping[str, Checkpoint]) -> tuple[tuple[str, int], ...]:
+    """Identifies what was opened, not where it lies: a model that changed on disk is opened, and loaded, anew.
+
+    A loaded pair holds its sources, so no other object can get their identity meanwhile.
+    """
+    return tuple((role, id(model)) for role, model in sorted(sources.items()))

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,27 @@ def test_models_that_may_not_be_opened(workshop: Workshop, ref: str, error: type
     with pytest.raises(error):
         act(workshop, session, "models.choose", role="a", ref=ref)
     assert session.models["a"] == "a"
+
+
+def test_a_model_that_changes_on_disk_is_opened_and_heard_anew(
+    workshop: Workshop, demo_folder: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(demo_folder / "models", root)
+    lab = Workshop(replace(workshop.settings, data=tmp_path / "lab", demo_models=root), uploads=tmp_path)
+    try:
+        session = lab.session(OWNER)
+        before, opened = heard(lab, session), lab.models.open("a")
+        assert lab.models.open("a") is opened
+        trained = root / "a" / "new.part"
+        shutil.copy(root / "b" / "model.safetensors", trained)
+        trained.replace(root / "a" / "model.safetensors")  # as training writes: same name, same size, other weights
+        assert lab.models.open("a") is not opened
+        act(lab, session, "compare.run")
+        after = heard(lab, session)
+        assert after["a"]["text"] == before["b"]["text"] != before["a"]["text"]
+    finally:
+        lab.close()
 
 
 def test_an_upload_is_taken_over_heard_and_forgotten(workshop: Workshop, tmp_path: Path) -> None:
