@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,6 +71,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         CREATE INDEX jobs_by_state ON jobs (state, created);
         """,
     ),
+    ("0004_ballots", "ALTER TABLE votes ADD COLUMN ballot TEXT;"),
 )
 
 
@@ -112,13 +113,17 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Vote:
-    """A blind choice between two named candidates; `choice`: "left", "right", "tie" or "both_bad"."""
+    """A blind choice between two named candidates; `choice`: "left", "right", "tie" or "both_bad".
+
+    One ballot over three texts says something about several pairs: these share a `ballot`; None: it stands alone.
+    """
 
     clip: str
     left_name: str
     right_name: str
     choice: Literal["left", "right", "tie", "both_bad"]
     seconds: float | None = None
+    ballot: str | None = None
 
 
 @dataclass(frozen=True)
@@ -243,16 +248,16 @@ class Store:
         key = uuid.uuid4().hex
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO votes (id, owner, created, clip, left_name, right_name, choice, seconds)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (key, owner, time.time(), vote.clip, vote.left_name, vote.right_name, vote.choice, vote.seconds),
+                "INSERT INTO votes (id, owner, created, clip, left_name, right_name, choice, seconds, ballot)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (key, owner, time.time(), *astuple(vote)),
             )
         return key
 
     def votes(self, owner: str) -> list[Vote]:
         """Oldest first."""
         rows = self._read("SELECT * FROM votes WHERE owner = ? ORDER BY created, rowid", (owner,))
-        return [Vote(r["clip"], r["left_name"], r["right_name"], r["choice"], r["seconds"]) for r in rows]
+        return [Vote(*(row[column.name] for column in fields(Vote))) for row in rows]
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 

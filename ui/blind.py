@@ -11,10 +11,11 @@ from typing import Any
 
 from evaluation.store import Vote
 from merger.bilingual import Text
+from merger.errors import WhisperMergeError
 from merger.recipe import MergeRecipe
-from ui.comparison import Mixture
+from ui.comparison import SIDES, Mixture
 from ui.errors import ClipNotChosen, NotFound, bad_recipe, bilingual
-from ui.ranking import MIN_VOTES, standings
+from ui.ranking import MIN_VOTES, ballots, standings
 from ui.sessions import Session
 from ui.views import action
 from ui.worker import Job
@@ -24,18 +25,19 @@ SHARE_HEARD = 0.6  # of the clip, before a vote counts
 MOST_HEARD = 8.0  # seconds that are enough of any clip
 EVERYBODY = "everybody"  # the owner under which votes are kept without the voter's name
 CHOICES = ("same", "bad")
+MOST_TRIED = 8  # clips on which a difference is looked for
 
 
 @dataclass
 class Round:
-    """One blind comparison: texts in a random order that `seed` repeats; `names[i]` is who wrote text i."""
+    """One blind comparison: distinct texts in an order that `seed` repeats; `names[i]` are those who wrote text i."""
 
     id: str
     seed: int
     clip: str
     seconds: float
-    names: list[str]
-    labels: list[dict[str, str]]
+    names: list[list[str]]
+    labels: list[list[dict[str, str]]]
     texts: list[str]
     began: float = field(default_factory=time.monotonic)
     vote: str | None = None
@@ -48,34 +50,41 @@ class Round:
 
 @action("blind.new")
 def new_round(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
-    """A random clip of the person's, heard by A, the current merge and B."""
+    """A random clip of the person's on which A, the current merge and B do not all write the same."""
     clips = [clip.id for clip in workshop.clips.samples] + list(session.shelf)
     if not clips:
         raise ClipNotChosen()
     last = session.notes.get("blind")
     seed = secrets.randbits(32)
     chance = random.Random(seed)
-    clip_id = chance.choice([one for one in clips if last is None or one != last.clip] or clips)
+    # The clip of the last round comes last.
+    order = sorted(chance.sample(clips, len(clips)), key=lambda one: last is not None and one == last.clip)[:MOST_TRIED]
     recipe, models = session.recipe, dict(session.models)
     sources = workshop.sources(models, recipe)
 
     def work(job: Job) -> Generator[None, None, None]:
-        clip = workshop.clips.sound(session.owner, clip_id)
         yield from workshop.loaded(job, sources)
-        found = []
-        for number, side in enumerate(("a", "merged", "b")):
-            job.report("blind", number, 3)
-            pair = workshop.pairs.get(sources)
-            heard = workshop.listener.hear(side, pair, Mixture(recipe, pair.fingerprints), clip, job.cancelled)
-            told = {"model": models[side]} if side != "merged" else {"recipe": recipe.to_json(), "models": models}
-            name = json.dumps(told, ensure_ascii=False, sort_keys=True)
-            found.append((name, label(workshop, name), heard.transcript.text))
-            yield
-        chance.shuffle(found)
-        told = Round(
-            secrets.token_hex(8), seed, clip_id, clip.seconds, [one[0] for one in found], [one[1] for one in found],
-            [one[2] for one in found],
-        )  # fmt: skip
+        for clip_id in order:
+            clip = workshop.clips.sound(session.owner, clip_id)
+            wrote: dict[str, list[str]] = {}  # text → who wrote it: equal texts are one card
+            for number, side in enumerate(SIDES):
+                job.report("blind", number, len(SIDES))
+                pair = workshop.pairs.get(sources)
+                heard = workshop.listener.hear(side, pair, Mixture(recipe, pair.fingerprints), clip, job.cancelled)
+                who = {"model": models[side]} if side != "merged" else {"recipe": recipe.to_json(), "models": models}
+                name = json.dumps(who, ensure_ascii=False, sort_keys=True)
+                wrote.setdefault(heard.transcript.text.strip(), []).append(name)
+                yield
+            if len(wrote) > 1:
+                break
+        else:
+            session.notes.pop("blind", None)
+            session.publish(blind={"alike": len(order)})
+            return
+        texts = chance.sample(list(wrote), len(wrote))
+        names = [wrote[text] for text in texts]
+        labels = [[label(workshop, name) for name in writers] for writers in names]
+        told = Round(secrets.token_hex(8), seed, clip_id, clip.seconds, names, labels, texts)
         session.notes["blind"] = told
         session.clip = clip_id
         workshop.publish_clip(session)
@@ -118,20 +127,23 @@ def vote(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
             Text(f"Нужно прослушать {told.due:.1f} с.".replace(".", ",", 1), f"{told.due:.1f} s have to be heard."),
         )
     told.vote = choice
-    for left, right in itertools.combinations(range(len(told.names)), 2):
+    writers = [(name, card) for card, names in enumerate(told.names) for name in names]
+    for (left_name, left), (right_name, right) in itertools.combinations(writers, 2):
         decided = _decided(choice, left, right)
         if decided is None:
             continue
         for owner in (session.owner, EVERYBODY):
-            kept = Vote(told.clip, told.names[left], told.names[right], decided, heard)  # type: ignore[arg-type]
+            kept = Vote(told.clip, left_name, right_name, decided, heard, told.id)  # type: ignore[arg-type]
             workshop.store.add_vote(owner, kept)
     publish(workshop, session)
 
 
 def _decided(choice: str, left: int, right: int) -> str | None:
-    """What a vote for one of three says about a pair; None where it says nothing."""
+    """What a vote for one card says about two writers, given by their cards; None where it says nothing."""
     if choice in CHOICES:
         return {"same": "tie", "bad": "both_bad"}[choice]
+    if left == right:
+        return "tie"  # they wrote the same
     return {left: "left", right: "right"}.get(int(choice))
 
 
@@ -148,15 +160,19 @@ def results(workshop: Workshop, session: Session, payload: dict[str, Any]) -> di
 def _standings(workshop: Workshop, owner: str) -> dict[str, Any]:
     votes = workshop.store.votes(owner)
     rows = [{**vars(one), "label": label(workshop, one.name)} for one in standings(votes)]
-    return {"votes": len(votes), "rows": rows}
+    return {"votes": ballots(votes), "rows": rows}
 
 
 def label(workshop: Workshop, name: str) -> dict[str, str]:
     """A candidate's stored name (JSON: a model's reference, or a recipe with its models) in words."""
-    told = json.loads(name)
-    if "model" in told:
-        return bilingual(workshop.models.names({"a": told["model"]})["a"])
-    return bilingual(workshop.sentence(MergeRecipe.from_json(told["recipe"]), told["models"]))
+    try:
+        told = json.loads(name)
+        if "model" in told:
+            return bilingual(workshop.models.names({"a": told["model"]})["a"])
+        return bilingual(workshop.sentence(MergeRecipe.from_json(told["recipe"]), told["models"]))
+    except (ValueError, TypeError, KeyError, WhisperMergeError):
+        # Another program or an older version wrote this name; its votes still count.
+        return bilingual(Text(name, name))
 
 
 @action("blind.export")

@@ -15,14 +15,14 @@ from evaluation.store import Vote
 
 DRAWS = 400
 SEED = 20_261
-MIN_VOTES = 10  # per candidate; below, the page says that there is too little
+MIN_VOTES = 10  # ballots per candidate; below, the page says that there is too little
 PRIOR = 0.5  # wins that each side of a compared pair is given in advance
 ROUNDS = 200
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One candidate: `strength` is its chance against an average opponent, with a 95 % interval."""
+    """One candidate: `strength` is its chance against an average opponent, with a 95 % interval; `votes`: ballots."""
 
     name: str
     strength: float
@@ -40,21 +40,25 @@ def standings(votes: Sequence[Vote]) -> list[Standing]:
         return []
     index = {name: number for number, name in enumerate(names)}
     wins = np.zeros((len(names), len(names)))
-    counts = np.zeros(len(names), dtype=int)
+    counts = [ballots([vote for vote in told if name in (vote.left_name, vote.right_name)]) for name in names]
     for vote in told:
         left, right = index[vote.left_name], index[vote.right_name]
         share = {"left": 1.0, "right": 0.0, "tie": 0.5}[vote.choice]
         wins[left, right] += share
         wins[right, left] += 1 - share
-        counts[[left, right]] += 1
     wins += PRIOR * ((wins + wins.T) > 0)
     strengths = fit(wins)
     low, high = np.percentile(_drawn(wins), [2.5, 97.5], axis=0)
     found = [
-        Standing(name, float(strengths[i]), float(low[i]), float(high[i]), int(counts[i]), bool(counts[i] >= MIN_VOTES))
+        Standing(name, float(strengths[i]), float(low[i]), float(high[i]), counts[i], counts[i] >= MIN_VOTES)
         for name, i in index.items()
     ]
     return sorted(found, key=lambda one: -one.strength)
+
+
+def ballots(votes: Sequence[Vote]) -> int:
+    """How often somebody voted: a ballot over three texts speaks about several pairs, and is still one."""
+    return len({vote.ballot for vote in votes if vote.ballot}) + sum(vote.ballot is None for vote in votes)
 
 
 def _drawn(wins: np.ndarray) -> np.ndarray:

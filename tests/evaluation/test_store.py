@@ -119,6 +119,8 @@ def test_an_old_file_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("evaluation.store.MIGRATIONS", MIGRATIONS)
     new = Store(tmp_path / "h.sqlite")
     new.add_vote("ann", Vote("c", "A", "B", "right"))
+    new.add_vote("ann", Vote("c", "A", "B", "tie", 2.5, "one ballot"))
+    assert new.votes("ann") == [Vote("c", "A", "B", "right"), Vote("c", "A", "B", "tie", 2.5, "one ballot")]
     assert new.experiment("ann", key) is not None
 
 

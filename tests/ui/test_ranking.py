@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.store import Vote
 from ui.blind import csv_cell
-from ui.ranking import MIN_VOTES, PRIOR, fit, standings
+from ui.ranking import MIN_VOTES, PRIOR, ballots, fit, standings
 
 
 def votes(left: int, right: int, tie: int = 0, bad: int = 0) -> list[Vote]:
@@ -45,6 +45,17 @@ def test_the_interval_holds_the_value_and_shrinks_with_votes() -> None:
     assert standings(votes(MIN_VOTES - 1, 0))[0].enough is False
     assert standings(votes(MIN_VOTES, 0))[0].enough is True
     assert standings(votes(MIN_VOTES, 0))[0].strength < 1
+
+
+def test_a_ballot_about_several_pairs_counts_once() -> None:
+    def ballot(name: str) -> list[Vote]:
+        return [Vote("c", "x", "y", "left", 2.0, name), Vote("c", "x", "z", "left", 2.0, name)]
+
+    told = [vote for number in range(MIN_VOTES - 1) for vote in ballot(str(number))]
+    assert ballots(told) == MIN_VOTES - 1
+    assert [one.enough for one in standings(told)] == [False, False, False]
+    assert standings(told + ballot("last"))[0].enough and standings(told)[0].votes == MIN_VOTES - 1
+    assert ballots([*told, Vote("c", "x", "y", "tie"), Vote("c", "x", "y", "tie")]) == MIN_VOTES + 1
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,19 @@ def finished(workshop: Workshop, session: Session, kind: str) -> Any:
 
 
 def begun_round(workshop: Workshop) -> tuple[Session, dict[str, Any]]:
+    """A round of three different texts: what tiny models write may happen to be the same."""
     session = workshop.session(OWNER)
     heard(workshop, session)
-    act(workshop, session, "blind.new")
-    finished(workshop, session, "blind")
+    hear = workshop.listener.hear
+
+    def hear_apart(side: str, *rest: Any) -> Any:
+        heard = hear(side, *rest)
+        return replace(heard, transcript=replace(heard.transcript, text=f"{heard.transcript.text} {side}"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workshop.listener, "hear", hear_apart)
+        act(workshop, session, "blind.new")
+        finished(workshop, session, "blind")
     return session, session.get("blind")
 
 
@@ -56,11 +65,12 @@ def test_who_is_who_stays_on_the_server_until_the_vote(workshop: Workshop) -> No
     assert revealed["vote"] == "1" and len(revealed["labels"]) == 3
     told = session.notes["blind"]
     kept = workshop.store.votes(session.owner)
-    winner = told.names[1]
+    first, winner, last = (names[0] for names in told.names)
     assert [(one.left_name, one.right_name, one.choice) for one in kept] == [
-        (told.names[0], winner, "right"),
-        (winner, told.names[2], "left"),
+        (first, winner, "right"),
+        (winner, last, "left"),
     ]
+    assert {one.ballot for one in kept} == {told.id}
     assert len(workshop.store.votes(blind.EVERYBODY)) == 2
 
 
@@ -79,12 +89,48 @@ def test_a_vote_needs_the_recording_heard_whatever_the_page_claims(workshop: Wor
         act(workshop, session, "blind.vote", id=shown["id"], choice="0", heard=60)
 
 
+def test_equal_texts_are_one_card_and_tie(workshop: Workshop) -> None:
+    session = workshop.session(OWNER)
+    act(workshop, session, "mixer.set", recipe={"method": "direct", "parameters": {"direct_alpha": 1.0}})  # A itself
+    heard(workshop, session)
+    act(workshop, session, "blind.new")
+    finished(workshop, session, "blind")
+    told, shown = session.notes["blind"], session.get("blind")
+    assert len(shown["texts"]) == len(set(shown["texts"])) == 2
+    both = next(index for index, names in enumerate(told.names) if len(names) == 2)
+    heard_enough(session)
+    act(workshop, session, "blind.vote", id=shown["id"], choice=str(both), heard=60)
+    kept = workshop.store.votes(session.owner)
+    winners, (loser,) = set(told.names[both]), told.names[1 - both]
+    results = {frozenset((one.left_name, one.right_name)): one for one in kept}
+    assert len(kept) == 3 and results[frozenset(winners)].choice == "tie"
+    for winner in winners:
+        vote = results[frozenset((winner, loser))]
+        assert vote.choice == ("left" if vote.left_name == winner else "right")
+
+
+def test_nothing_is_asked_where_all_texts_are_the_same(workshop: Workshop) -> None:
+    session = workshop.session(OWNER)
+    heard(workshop, session)
+    act(workshop, session, "models.choose", role="b", ref=session.models["a"])
+    act(workshop, session, "blind.new")
+    finished(workshop, session, "blind")
+    assert session.get("blind") == {"alike": 3} and "blind" not in session.notes
+
+
+def test_a_candidate_named_by_another_version_keeps_its_name(workshop: Workshop) -> None:
+    unknown = json.dumps({"recipe": {"method": "gone", "parameters": {}}, "models": {}})
+    for name in ("Модель из старой базы", "[1]", unknown):
+        assert blind.label(workshop, name) == {"ru": name, "en": name}
+
+
 def test_blind_results_and_their_export(workshop: Workshop) -> None:
     session, shown = begun_round(workshop)
     heard_enough(session)
     act(workshop, session, "blind.vote", id=shown["id"], choice="0", heard=60)
     told = act(workshop, session, "blind.results")
-    assert told["own"]["votes"] == 2 and told["own"]["rows"][0]["name"] == session.notes["blind"].names[0]
+    assert told["own"]["votes"] == told["all"]["votes"] == 1, "one ballot, though it speaks about two pairs"
+    assert told["own"]["rows"][0]["name"] == session.notes["blind"].names[0][0]
     assert act(workshop, session, "blind.export").count("\r\n") == 3
 
 

@@ -6,11 +6,11 @@ WM.island("blind", (root) => {
   const ranking = el("section.wm-card.wm-stack", { "aria-label": t("blind.ranking") });
   let base = 0, results = null, shown = null;
   const heard = () => Math.max(0, (WM.player?.heard ?? 0) - base);
-  const enough = () => { const round = WM.slices.blind; return round && heard() + 0.05 >= round.due; };
+  const enough = () => { const round = WM.slices.blind; return round?.texts && heard() + 0.05 >= round.due; };
   const start = () => { WM.player.pause(); WM.attempt("blind.new"); };
   const vote = async (choice) => {
     const round = WM.slices.blind;
-    if (!round || round.vote) return;
+    if (!round?.texts || round.vote || choice >= round.texts.length) return;
     if (!enough()) { WM.toast({ sentence: t("blind.listen.first", { time: WM.seconds(Math.max(0, round.due - heard())) }) }); return; }
     await WM.attempt("blind.vote", { id: round.id, choice: String(choice), heard: heard() });
     refresh();
@@ -21,6 +21,10 @@ WM.island("blind", (root) => {
     const round = WM.slices.blind;
     if (round && round.id !== shown) { shown = round.id; base = WM.player?.heard ?? 0; }
     const busy = WM.slices.job && ["queued", "running"].includes(WM.slices.job.state);
+    if (round?.alike) {
+      fill(card, el("div.wm-empty", {}, el("h2", {}, t("blind.alike")), el("p", { style: { margin: "8px auto 16px", "max-width": "52ch" } }, t("blind.alike.remedy")), button(t("blind.again"), start, { kind: "primary", disabled: Boolean(busy) })));
+      return;
+    }
     if (!round) {
       fill(card, el("div.wm-empty", {}, el("h2", {}, t("blind.title")), el("p", { style: { margin: "8px auto 16px", "max-width": "52ch" } }, t("blind.why")), button(t(busy ? "blind.preparing" : "blind.start"), start, { kind: "primary", disabled: Boolean(busy) })));
       return;
@@ -29,8 +33,8 @@ WM.island("blind", (root) => {
     fill(card,
       el("div.wm-row", {}, el("h2.wm-grow", {}, t(round.vote ? "blind.revealed" : "blind.question")), button(t("blind.next"), start, { kind: round.vote ? "primary" : "plain" })),
       el("p.wm-quiet", { role: "status" }, round.vote ? t("blind.thanks") : ready ? t("blind.ready") : t("blind.listen.first", { time: WM.seconds(Math.max(0, round.due - heard())) })),
-      el("div.wm-cards", {}, round.texts.map((text, index) => el("article.wm-cardlet", { data: { won: String(round.vote === String(index)) } },
-        el("h3", {}, String(index + 1), round.labels && el("span.wm-quiet", {}, " — ", pick(round.labels[index]))),
+      el("div.wm-cards", { style: { "--cards": round.texts.length } }, round.texts.map((text, index) => el("article.wm-cardlet", { data: { won: String(round.vote === String(index)) } },
+        el("h3", {}, String(index + 1), round.labels && el("span.wm-quiet", {}, " — ", round.labels[index].map(pick).join("; "))),
         el("p.wm-said", { lang: "ru" }, text || t("silent")),
         !round.vote && button(t("blind.best", { n: index + 1 }), () => vote(index), { disabled: !ready, focus: `vote-${index}` })))),
       !round.vote && el("div.wm-row", {}, button(t("blind.same"), () => vote("same"), { disabled: !ready }), button(t("blind.bad"), () => vote("bad"), { disabled: !ready })));
@@ -49,7 +53,7 @@ WM.island("blind", (root) => {
       el("p.wm-quiet", {}, t("blind.ranking.hint", { n: results.needed })), table(t("blind.mine"), results.own), table(t("blind.all"), results.all));
   };
   WM.on(["blind", "job"], draw);
-  document.addEventListener("wm-time", () => { if (document.body.dataset.wmTab === "blind" && WM.slices.blind && !WM.slices.blind.vote) { const was = card.dataset.ready, now = String(enough()); if (was !== now || now === "false") { card.dataset.ready = now; const line = card.querySelector("[role=status]"); if (now === "true") draw(); else if (line) line.textContent = t("blind.listen.first", { time: WM.seconds(Math.max(0, WM.slices.blind.due - heard())) }); } } });
+  document.addEventListener("wm-time", () => { if (document.body.dataset.wmTab === "blind" && WM.slices.blind?.texts && !WM.slices.blind.vote) { const was = card.dataset.ready, now = String(enough()); if (was !== now || now === "false") { card.dataset.ready = now; const line = card.querySelector("[role=status]"); if (now === "true") draw(); else if (line) line.textContent = t("blind.listen.first", { time: WM.seconds(Math.max(0, WM.slices.blind.due - heard())) }); } } });
   document.addEventListener("wm-tab", ({ detail }) => { if (detail === "blind") refresh(); });
   fill(root, el("div.wm-stack", {}, card, ranking));
   draw(); drawRanking();
