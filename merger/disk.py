@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -87,7 +88,7 @@ def merge_outputs(
     tell = on_progress or (lambda _: None)
     arithmetic = choose_arithmetic(device)
     # A link to a folder stays a link: the folder behind it is what changes.
-    targets = {(target.resolve() if target.is_symlink() else target): recipe for target, recipe in outputs.items()}
+    targets = {(target.resolve() if os.path.islink(target) else target): recipe for target, recipe in outputs.items()}
     tasks = [_Task(target, recipe, recipe) for target, recipe in targets.items()]
     shared = _check(tasks, sources, donor)
     plan = plan_output(next(iter(sources.values())), dtype)
