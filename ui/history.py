@@ -30,10 +30,10 @@ def listing(workshop: Workshop, session: Session, payload: dict[str, Any]) -> di
         limit=PAGE + 1,
         offset=offset,
     )
-    return {"rows": [row(workshop, one) for one in found[:PAGE]], "more": len(found) > PAGE}
+    return {"rows": [row(workshop, session, one) for one in found[:PAGE]], "more": len(found) > PAGE}
 
 
-def row(workshop: Workshop, one: Experiment) -> dict[str, Any]:
+def row(workshop: Workshop, session: Session, one: Experiment) -> dict[str, Any]:
     models = {role: source.get("location") for role, source in one.sources.items()}
     try:
         sentence = bilingual(workshop.sentence(MergeRecipe.from_json(one.recipe), models))
@@ -48,7 +48,7 @@ def row(workshop: Workshop, one: Experiment) -> dict[str, Any]:
         "models": {
             role: bilingual(name) for role, name in workshop.models.names(models).items() if role in one.sources
         },
-        "clip": one.clip.name if one.clip else None,
+        "clip": _clip_name(workshop, session, one),
         "clip_id": one.clip.sha256 if one.clip else None,
         "reference": one.reference,
         "note": one.note,
@@ -58,6 +58,16 @@ def row(workshop: Workshop, one: Experiment) -> dict[str, Any]:
             for side, told in one.transcripts.items()
         },
     }
+
+
+def _clip_name(workshop: Workshop, session: Session, one: Experiment) -> dict[str, str] | None:
+    """In both languages while the clip is there, otherwise as it was called when it was heard."""
+    if one.clip is None:
+        return None
+    try:
+        return bilingual(workshop.clips.find(session.owner, one.clip.sha256).name)
+    except NotFound:
+        return {"ru": one.clip.name, "en": one.clip.name}
 
 
 def _own(workshop: Workshop, session: Session, key: str) -> Experiment:
