@@ -1,6 +1,7 @@
 """What stands between the network and the app: headers, the origin check, and the address of a clip's sound."""
 
-import io
+import asyncio
+import struct
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -71,10 +72,11 @@ def routes(workshop: Workshop) -> list[Route]:
         if not workshop.clips.signed(owner, clip_id, request.path_params["signature"]):
             return PlainTextResponse("not found", status_code=404)
         try:
-            sound = workshop.clips.sound(owner, clip_id)
+            # A clip of an hour takes a while to decode, and what waits for the loop is everybody's page.
+            sound = await asyncio.to_thread(workshop.clips.sound, owner, clip_id)
         except WhisperMergeError:
             return PlainTextResponse("not found", status_code=404)
-        return ranged(request, wav(sound.samples, sound.sample_rate))
+        return await asyncio.to_thread(ranged, request, Wav(sound.samples, sound.sample_rate))
 
     async def health(request: Request) -> Response:
         if workshop.worker.alive():
@@ -91,28 +93,45 @@ def middleware(workshop: Workshop) -> list[Middleware]:
     return [Middleware(Guard, public=workshop.settings.public)]
 
 
-def wav(samples: np.ndarray, rate: int) -> bytes:
-    """float32[n] → a 16-bit PCM WAV file."""
-    import soundfile
+class Wav:
+    """float32[n] in -1 … 1 as a 16-bit PCM mono WAV file, of which any stretch is written by itself."""
 
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
+    def __init__(self, samples: np.ndarray, rate: int) -> None:
+        self._samples = samples
+        data = 2 * len(samples)
+        self._head = struct.pack(
+            "<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + data, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", data
+        )
+
+    def __len__(self) -> int:
+        return len(self._head) + 2 * len(self._samples)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes `start` to `stop` (not included) of the file."""
+        size = len(self._head)
+        first, last = max(0, start - size) // 2, -(-max(0, stop - size) // 2)
+        stretch = np.clip(np.rint(self._samples[first:last] * 32768.0), -32768, 32767).astype("<i2").tobytes()
+        skipped = max(0, start - size) - 2 * first
+        return self._head[start:stop] + stretch[skipped : skipped + max(0, stop - max(start, size))]
 
 
-def ranged(request: Request, body: bytes) -> Response:
+def ranged(request: Request, file: Wav) -> Response:
     """200 with everything, or 206 with the one range that was asked for (RFC 9110, §14)."""
     headers = {"accept-ranges": "bytes", "cache-control": "private, max-age=3600"}
-    asked = request.headers.get("range", "")
+    size, asked = len(file), request.headers.get("range", "")
+
+    def everything() -> Response:
+        return Response(file.read(0, size), media_type="audio/wav", headers=headers)
+
     if not asked.startswith("bytes=") or "," in asked:
-        return Response(body, media_type="audio/wav", headers=headers)
+        return everything()
     first, _, last = asked.removeprefix("bytes=").partition("-")
     try:
-        start = int(first) if first else max(0, len(body) - int(last))
-        stop = min(len(body), int(last) + 1) if first and last else len(body)
+        start = int(first) if first else max(0, size - int(last))
+        stop = min(size, int(last) + 1) if first and last else size
     except ValueError:
-        return Response(body, media_type="audio/wav", headers=headers)
+        return everything()
     if start >= stop:
-        return Response(status_code=416, headers={"content-range": f"bytes */{len(body)}"})
-    headers["content-range"] = f"bytes {start}-{stop - 1}/{len(body)}"
-    return Response(body[start:stop], status_code=206, media_type="audio/wav", headers=headers)
+        return Response(status_code=416, headers={"content-range": f"bytes */{size}"})
+    headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+    return Response(file.read(start, stop), status_code=206, media_type="audio/wav", headers=headers)
