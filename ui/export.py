@@ -1,5 +1,6 @@
 """Writing the merged model to disk, as a job of its own; the proof that what was saved is what was heard; the Hub."""
 
+import itertools
 import os
 import re
 import secrets
@@ -15,7 +16,7 @@ from ui.comparison import OPTIONS, Mixture
 from ui.errors import NotFound, bad_recipe
 from ui.sessions import Session
 from ui.views import action
-from ui.worker import Job
+from ui.worker import FINISHED, Job
 from ui.workshop import Workshop
 
 NAME = re.compile(r"^[\w][\w .+-]{0,80}$")
@@ -46,14 +47,14 @@ def submit(
     """Queues an export; returns the job and the folder's name. `written(job, folder, sources)` once it is on disk."""
     sources = workshop.sources(models, recipe)
     read = sources if recipe.spec.needs_base else {role: sources[role] for role in ("a", "b")}
-    folder = folder_name(workshop, name)
-    target = workshop.settings.export_root / folder
+    wanted = folder_name(workshop, name)
 
     def work(job: Job) -> Generator[None, None, dict[str, Any]]:
         from merger.disk import merge_to_folder
 
         job.report("export.check")
         yield
+        target = workshop.settings.export_root / folder
         report = merge_to_folder(
             recipe,
             read,
@@ -68,7 +69,22 @@ def submit(
         written(job, folder, sources)
         return {"folder": folder, "report": told, **described(target)}
 
-    return workshop.worker.submit(owner, "export", work, lane="disk"), folder
+    with workshop.exports_lock:
+        folder = _free(workshop, wanted)
+        job = workshop.exports[folder] = workshop.worker.submit(owner, "export", work, lane="disk")
+    return job, folder
+
+
+def _free(workshop: Workshop, name: str) -> str:
+    """The name, with a number after it where an export of that name is there or on its way: none is written over."""
+
+    def taken(tried: str) -> bool:
+        coming = workshop.exports.get(tried)
+        on_its_way = coming is not None and coming.state not in FINISHED
+        return on_its_way or os.path.lexists(workshop.settings.export_root / tried)
+
+    numbered = (f"{name} {number}" for number in itertools.count(2))
+    return next(tried for tried in itertools.chain([name], numbered) if not taken(tried))
 
 
 def described(folder: Path) -> dict[str, Any]:

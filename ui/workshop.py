@@ -1,6 +1,7 @@
 """The app's services put together, and what a session needs of them: one object that views and endpoints share."""
 
 import logging
+import threading
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ class Workshop:
         self.store = Store(settings.data / "history.sqlite")
         self.memory = Memory()
         self.listener = Listener(self.memory)
+        self.exports: dict[str, Job] = {}  # folder → the job that writes it; guarded by the lock below
+        self.exports_lock = threading.Lock()
         self.worker = Worker(self._job_changed)
 
     # ---- sessions ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from merger.bilingual import Text
 from merger.errors import BadRecipe
 from merger.recipe import MergeRecipe
 from tests.ui.conftest import OWNER
@@ -211,6 +212,18 @@ def test_history_is_searched_noted_starred_and_restored(workshop: Workshop) -> N
     assert all(row["id"] != rows[0]["id"] for row in act(workshop, session, "history.list")["rows"])
 
 
+def test_history_names_a_clip_in_both_languages_while_it_is_there(workshop: Workshop) -> None:
+    session = workshop.session(OWNER)
+    heard(workshop, session)
+    sample = workshop.clips.samples[0]
+    workshop.clips._samples[sample.id] = replace(sample, name=Text("Погода", "The weather"))
+    (row,) = act(workshop, session, "history.list")["rows"]
+    assert row["clip"] == {"ru": "Погода", "en": "The weather"}
+    del workshop.clips._samples[sample.id]
+    (row,) = act(workshop, session, "history.list")["rows"]
+    assert row["clip"] == {"ru": sample.name.ru, "en": sample.name.ru}
+
+
 def test_history_belongs_to_its_owner(workshop: Workshop) -> None:
     ann, bob = workshop.session("ann-" + "a" * 22), workshop.session("bob-" + "b" * 22)
     heard(workshop, ann)
@@ -308,6 +321,25 @@ def test_a_model_that_goes_before_the_proof_fails_the_proof_and_not_the_export(
     finally:
         release.set()
         lab.close()
+
+
+def test_no_export_is_written_over_another(workshop: Workshop) -> None:
+    ann, bob = workshop.session("ann-" + "a" * 22), workshop.session("bob-" + "b" * 22)
+    root, release = workshop.settings.export_root, threading.Event()
+    (root / "mine").mkdir()
+    (root / "mine" / "note.txt").write_text("kept", encoding="utf-8")
+    writing = workshop.worker.submit("other", "other", held(release), lane="disk")
+    for session in (ann, bob):  # the second while the first has written nothing yet
+        act(workshop, session, "export.start", name="mine")
+    assert [session.get("export")["folder"] for session in (ann, bob)] == ["mine 2", "mine 3"]
+    release.set()
+    assert writing.wait(SECONDS)
+    for session in (ann, bob):
+        finished(workshop, session, "export")
+        finished(workshop, session, "proof")
+        assert act(workshop, session, "export.file", name="recipe.json")
+    assert [file.name for file in (root / "mine").iterdir()] == ["note.txt"]
+    assert {folder.name for folder in root.iterdir() if folder.name.startswith("mine")} == {"mine", "mine 2", "mine 3"}
 
 
 def test_a_proof_notices_a_single_changed_weight(workshop: Workshop) -> None:
