@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 20.0  # how long a page's question for news stays open
 RECORD_SECONDS = 300
+SWEEP_SECONDS, UPLOAD_SECONDS = 3600, 86_400  # how often Gradio's cache is swept of uploads, and of how old ones
 SIDE = ("mixer",)
 MAIN = ("listen", "player", "grid", "judge", "blind", "sweep", "history", "export", "model_map", "help")
 
@@ -32,7 +33,9 @@ def build_app(settings: Settings, lang: str | None = None, workshop: Workshop | 
     """
     views.load()
     workshop = workshop or Workshop(settings)
-    with gr.Blocks(title="whisper-merge", analytics_enabled=False, fill_width=True) as app:
+    with gr.Blocks(
+        title="whisper-merge", analytics_enabled=False, fill_width=True, delete_cache=(SWEEP_SECONDS, UPLOAD_SECONDS)
+    ) as app:
         island("shell", boot(workshop, lang or settings.lang), server_functions=[_act(workshop), _watch(workshop)])
         with gr.Row(elem_id="wm-layout"):
             with gr.Column(elem_id="wm-side"):

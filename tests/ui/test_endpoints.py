@@ -219,6 +219,17 @@ def test_a_clip_is_served_to_its_address_only_and_in_ranges(running: tuple[str, 
         assert refused.value.code == 404
 
 
+def test_uploads_of_scripts_do_not_stay_for_ever(settings: Settings) -> None:
+    from ui.studio import build_app
+
+    app = build_app(settings)
+    try:
+        every, age = app.delete_cache
+        assert 0 < every <= age <= 86_400
+    finally:
+        app.workshop.close()
+
+
 def test_the_app_respects_gradios_port(tmp_path: Path) -> None:
     import socket
 
