@@ -18,6 +18,7 @@ import numpy as np
 
 from evaluation.audio import SAMPLE_RATE, AudioClip, AudioLimits, decode, file_sha256
 from evaluation.errors import AudioTooLong, BadAudio
+from merger.bilingual import Text
 
 MEMORY = 2 << 30  # bytes of address space: libraries take about 0.6 GB of it, an hour of 16 kHz samples 0.23 GB
 SECONDS = 60.0  # of wall clock and of processor time
@@ -58,7 +59,7 @@ def main() -> int:
     try:
         samples = decode(Path(order["path"]), AudioLimits(**order["limits"]))
     except (BadAudio, AudioTooLong) as error:
-        facts = {key: value for key, value in error.facts.items() if key not in {"why", "unit_name"}}
+        facts = {key: value for key, value in error.facts.items() if not isinstance(value, Text)}
         sys.stdout.write(json.dumps({"code": error.code, "facts": facts}))
         return 1
     sys.stdout.buffer.write(samples.tobytes())

@@ -25,23 +25,34 @@ _REASONS = {
     "slow": Text("чтение заняло больше {value} с", "reading it took more than {value} s"),
 }
 
+# Saving in another format helps against most of these, but not against all.
+_OTHER_FORMAT = Text(
+    "Сохраните её как WAV, FLAC, OGG, MP3, M4A или WebM и попробуйте ещё раз.",
+    "Save it as WAV, FLAC, OGG, MP3, M4A or WebM and try again.",
+)
+_LONGER = Text("Запишите или вырежьте кусок подлиннее.", "Record or cut out a longer piece.")
+_ADVICE = {
+    "missing": Text("Выберите файл ещё раз.", "Choose the file again."),
+    "no_audio": Text("Выберите файл, в котором есть звук.", "Choose a file that has sound in it."),
+    "empty": _LONGER,
+    "short": _LONGER,
+}
+
 
 class BadAudio(WhisperMergeError):
     """A recording that cannot be used. Facts: `name` (never a server's path), `reason` (a key of the list), `value`."""
 
     code = "BAD_AUDIO"
     sentence_text = Text("Запись «{name}» не читается: {why}.", "The recording “{name}” cannot be read: {why}.")
-    remedy_text = Text(
-        "Сохраните её как WAV, FLAC, OGG, MP3, M4A или WebM и попробуйте ещё раз.",
-        "Save it as WAV, FLAC, OGG, MP3, M4A or WebM and try again.",
-    )
+    remedy_text = Text("{advice}", "{advice}")
 
     def __init__(self, **facts: Any) -> None:
-        why = _REASONS[facts["reason"]].format(value=facts.get("value"))
-        super().__init__(**{**facts, "why": why})
+        reason = facts["reason"]
+        why = _REASONS[reason].format(value=facts.get("value"))
+        super().__init__(**{**facts, "why": why, "advice": _ADVICE.get(reason, _OTHER_FORMAT)})
 
 
-_UNITS = {"s": Text("с", "s"), "MB": Text("МБ", "MB")}
+_UNITS = {"s": Text("с", "s"), "min": Text("мин", "min"), "MB": Text("МБ", "MB")}
 
 
 class AudioTooLong(WhisperMergeError):
@@ -49,13 +60,16 @@ class AudioTooLong(WhisperMergeError):
 
     code = "AUDIO_TOO_LONG"
     sentence_text = Text(
-        "Запись «{name}» длиннее или больше, чем можно здесь: предел {limit} {unit_name}.",
-        "The recording “{name}” is longer or larger than accepted here: the limit is {limit} {unit_name}.",
+        "Запись «{name}» длиннее или больше, чем можно здесь: предел {limit_told} {unit_name}.",
+        "The recording “{name}” is longer or larger than accepted here: the limit is {limit_told} {unit_name}.",
     )
     remedy_text = Text("Вырежьте нужный отрывок.", "Cut out the part that you need.")
 
     def __init__(self, **facts: Any) -> None:
-        super().__init__(**{**facts, "unit_name": _UNITS[facts["unit"]]})
+        limit, unit = facts["limit"], facts["unit"]
+        if unit == "s" and limit >= 120 and limit % 60 == 0:
+            limit, unit = limit / 60, "min"  # «60 мин» reads better than «3600 с»
+        super().__init__(**{**facts, "limit_told": limit, "unit_name": _UNITS[unit]})
 
 
 class BadManifest(FaultList):

@@ -114,6 +114,8 @@ def test_limits(tmp_path: Path) -> None:
     assert load_clip(path).seconds == 0.1
     write(8_000, 3_999)
     assert reason(path) == "rate"
+    assert "WAV" in BadAudio(name="x", reason="damaged").remedy("en")
+    assert "WAV" not in BadAudio(name="x", reason="short", value=0.02).remedy("en"), "no format makes it longer"
     write(8_000, SAMPLE_RATE, channels=9)
     assert reason(path) == "channels"
     write(8_000, SAMPLE_RATE, value=float("nan"))
@@ -133,7 +135,7 @@ def test_a_small_file_cannot_hold_hours(tmp_path: Path) -> None:
     assert path.stat().st_size < 100_000
     with pytest.raises(AudioTooLong) as caught:
         load_clip(path, AudioLimits(max_seconds=300.0))
-    assert "300" in caught.value.sentence("ru")
+    assert "5 мин" in caught.value.sentence("ru") and "5 min" in caught.value.sentence("en")
 
 
 def test_a_header_that_lies_about_its_length(tmp_path: Path) -> None:
