@@ -12,14 +12,15 @@ WM.island("history", (root) => {
     rows = append ? [...rows, ...told.rows] : told.rows; more = told.more; stale = false; draw();
   };
   const score = (row) => ["a", "merged", "b"].map((side) => row.sides[side]?.wer != null && el("span.wm-row", { style: { gap: "4px" } }, mark(side), WM.percent(row.sides[side].wer)));
+  const scores = (row) => { const found = score(row).filter(Boolean); return found.length ? [el("span.wm-quiet", { title: t("wer.help") }, t("wer")), found] : null; };
   const entry = (row) => el("article.wm-entry", {},
     el("input", { type: "checkbox", checked: picked.has(row.id), "aria-label": t("history.pick"), "data-focus": `pick-${row.id}`, style: { "margin-top": "9px" }, onchange: (event) => { if (event.target.checked) picked.add(row.id); else picked.delete(row.id); draw(); } }),
     button("", async () => { await WM.attempt("history.note", { id: row.id, starred: !row.starred }); row.starred = !row.starred; draw(); }, { icon: "star", kind: "ghost", title: t("history.star"), "aria-pressed": String(row.starred), focus: `star-${row.id}`, class: "wm-button wm-ghost wm-star" }),
     el("div.wm-what", {}, el("b", {}, pick(row.sentence)),
-      el("p.wm-quiet", {}, row.clip && el("span", {}, pick(row.clip)), row.clip && " · ", [new Date(row.created * 1000).toLocaleString(WM.lang, { dateStyle: "medium", timeStyle: "short" }), [row.models.a, row.models.b].filter(Boolean).map(pick).join(" + ")].filter(Boolean).join(" · ")),
+      el("p.wm-quiet", {}, row.clip && el("span.wm-title", {}, pick(row.clip)), row.clip && " · ", [new Date(row.created * 1000).toLocaleString(WM.lang, { dateStyle: "medium", timeStyle: "short" }), [row.models.a, row.models.b].filter(Boolean).map(pick).join(" + ")].filter(Boolean).join(" · ")),
       row.sides.merged && el("p", { lang: "ru" }, row.sides.merged.text || t("silent")),
       el("input.wm-note-field", { type: "text", value: row.note, placeholder: t("history.note"), "aria-label": t("history.note"), maxlength: 2000, "data-focus": `note-${row.id}`, onchange: (event) => { row.note = event.target.value; WM.attempt("history.note", { id: row.id, note: row.note }); } })),
-    el("div.wm-do.wm-stack", { style: { gap: "6px" } }, el("div.wm-row.wm-figures", {}, score(row)),
+    el("div.wm-do.wm-stack", { style: { gap: "6px" } }, el("div.wm-row.wm-figures", {}, scores(row)),
       el("div.wm-row", {}, button(t("history.restore"), async () => { await WM.attempt("history.restore", { id: row.id }); WM.show("listen"); }, { kind: "small", focus: `restore-${row.id}` }),
         button("", async () => { await WM.attempt("history.delete", { id: row.id }); picked.delete(row.id); rows = rows.filter((one) => one !== row); draw(); }, { icon: "trash", kind: "ghost", title: t("history.delete"), focus: `delete-${row.id}` }))));
   const label = (method, key) => pick(WM.boot.methods.find((one) => one.name === method)?.parameters.find((one) => one.key === key)?.label) || key;
