@@ -19,7 +19,7 @@ WM.island("shell", (root) => {
   const language = el("a.wm-lang", { href: address.search, lang: other, hreflang: other, "aria-label": t("lang.other"), onclick: () => WM.storage.set("lang", other) }, other === "en" ? "English" : "Русский");
 
   // ---- tabs ------------------------------------------------------------------------------------------------------------
-  const tabs = TABS.map((name) => el("button.wm-tab", { type: "button", role: "tab", id: `wm-tab-${name}`, "aria-controls": name === "listen" ? "wm-grid" : `wm-${name === "map" ? "model-map" : name}`, onclick: () => WM.show(name) }, t("tab." + name)));
+  const tabs = TABS.map((name) => el("button.wm-tab", { type: "button", role: "tab", id: `wm-tab-${name}`, "aria-controls": name === "listen" ? "wm-grid" : `wm-${name === "map" ? "model-map" : name}`, onclick: () => { document.getElementById("wm-toasts").replaceChildren(); WM.show(name); } }, t("tab." + name)));
   const list = el("nav.wm-tabs", { role: "tablist", "aria-label": t("tabs") }, tabs);
   list.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
