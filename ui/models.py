@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from merger.bilingual import Text, byte_size
+from merger.bilingual import Text, byte_size, number
 from merger.checkpoint import HUB_ID, Checkpoint, open_checkpoint
 from merger.compatibility import compare
 from merger.errors import MissingFile, WhisperMergeError
@@ -124,7 +124,7 @@ class Models:
             "ref": ref,
             "name": bilingual(self.display_name(model.folder) if not model.hub_id else Text(model.name, model.name)),
             "detail": {
-                lang: f"{millions:.1f} {unit} · {byte_size(model.nbytes, lang)} · {model.dtype}"
+                lang: f"{number(round(millions, 1), lang)} {unit} · {byte_size(model.nbytes, lang)} · {model.dtype}"
                 for lang, unit in (("ru", "млн параметров"), ("en", "M parameters"))
             },
         }

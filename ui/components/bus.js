@@ -21,7 +21,7 @@ window.WM = (() => {
   const decimal = (text) => (lang === "ru" ? text.replace(".", ",").replace("-", "−") : text.replace("-", "−"));
   const number = (value, digits = 2) => decimal(Number(value).toFixed(digits));
   const short = (value, digits = 2) => decimal(String(+Number(value).toFixed(digits)));
-  const percent = (value, digits = 1) => (value == null ? "—" : number(value * 100, digits) + "\u00a0%");
+  const percent = (value, digits = 1) => (value == null ? "—" : number(value * 100, digits) + (lang === "ru" ? "\u00a0%" : "%"));
   const seconds = (value) => {
     if (value == null) return "—";
     if (value < 1) return number(value, 2) + "\u00a0" + t("unit.s");
