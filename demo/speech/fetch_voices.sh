@@ -8,12 +8,12 @@ target=$(mkdir -p "$1" && cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# A private package index: RHVoice's voices lie in bookworm's non-free section, ru-tts came with trixie.
+# A private package index of this machine's own mirror: RHVoice's voices lie in bookworm's non-free section, ru-tts came
+# with trixie. DEBIAN_MIRROR names another mirror.
 mkdir -p "$work"/lists/partial "$work"/cache/archives/partial "$work"/parts "$work"/debs
-cat > "$work/sources.list" <<LIST
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main non-free
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main
-LIST
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | grep -v security | sort | sed -n 1p)}
+signed="[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
+printf 'deb %s %s %s\n' "$signed" "$mirror" "bookworm main non-free" "$signed" "$mirror" "trixie main" > "$work/sources.list"
 apt=(-o "Dir::Etc::SourceList=$work/sources.list" -o "Dir::Etc::SourceParts=$work/parts" -o "Dir::State::Lists=$work/lists"
   -o "Dir::Cache=$work/cache" -o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Sandbox::User=root)
 apt-get "${apt[@]}" update -qq
