@@ -1,6 +1,6 @@
 # whisper-merge for a lab box (CUDA) or any machine (CPU).
 #   docker build -t whisper-merge .                               CUDA build of torch from the package index
-#   docker build -t whisper-merge --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .    CPU build
+#   docker build -t whisper-merge --build-arg TORCH_INDEX=URL .    CPU build, URL being the index of torch's CPU wheels
 #   docker run --gpus all -p 7860:7860 -v /srv/models:/models:ro -v whisper-merge:/data whisper-merge
 FROM python:3.12-slim-bookworm AS build
 ARG TORCH_INDEX=""
