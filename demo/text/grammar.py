@@ -7,6 +7,8 @@ A template is a sentence with slots: ``{kind:argument:…}``; a slot whose kind 
 the last nominative phrase of the sentence, which later slots refer to.
 """
 
+# Longer than most files: the slots are methods of one state, the sentence that is being built.
+
 import argparse
 import random
 import re

@@ -14,12 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import WhisperTokenizer
-from transformers.audio_utils import mel_filter_bank
 
 from demo.speech.degrade import Conditions, degrade
+from evaluation.features import HOP, N_FFT, SAMPLE_RATE, mel_filters
 
-SAMPLE_RATE = 16_000
-HOP, FFT = 160, 400  # samples: 10 ms and 25 ms
 MAX_WINDOW = 30 * SAMPLE_RATE
 LETTERS = "абвгдеёжзийклмнопрстуфхцчшщъыьэюя "  # CTC targets; 0 is the blank
 IGNORED = -100  # label that the loss skips
@@ -215,16 +213,15 @@ class Ear:
 
 
 class LogMel:
-    """Whisper's log-mel on any device: float32[rows, samples] → float32[rows, 80, samples / 160]."""
+    """`evaluation.features.log_mel` for a batch: float32[rows, samples] → float32[rows, 80, samples / 160]."""
 
     def __init__(self, device: torch.device) -> None:
-        filters = mel_filter_bank(1 + FFT // 2, 80, 0.0, 8000.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
-        self.filters = torch.from_numpy(filters).float().to(device)
-        self.window = torch.hann_window(FFT, device=device)
+        self.filters = mel_filters(80, str(device))
+        self.window = torch.hann_window(N_FFT, device=device)
 
     def __call__(self, samples: Tensor) -> Tensor:
-        power = torch.stft(samples, FFT, HOP, window=self.window, return_complex=True)[..., :-1].abs().square()
-        log = (self.filters.T @ power).clamp_min(1e-10).log10()
+        power = torch.stft(samples, N_FFT, HOP, window=self.window, return_complex=True)[..., :-1].abs().square()
+        log = (self.filters @ power).clamp_min(1e-10).log10()
         return (log.maximum(log.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
 
 
