@@ -78,7 +78,7 @@ update() {
         [[ -x $ROOT/.venv/bin/python ]] || "${PYTHON:-python3}" -m venv "$ROOT/.venv"
         python="$ROOT/.venv/bin/python"
     fi
-    "$python" -m pip install --quiet -r "$ROOT/requirements.txt"
+    "$python" -m pip install --quiet -r "$ROOT/requirements.txt" -c "$ROOT/requirements/versions.txt"
     say "Зависимости установлены: $python" "Everything is installed: $python"
 }
 

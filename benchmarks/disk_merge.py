@@ -3,10 +3,11 @@
     python benchmarks/disk_merge.py --shape large-v3 [--repeats 5] [--peer /path/to/mergekit/python] [--work FOLDER]
 
 The floor reads both sources and writes the output (three outputs for `all`), with fsync, by the fastest way known on
-the file system (floor.c). Every figure is a whole process, from start to the rename; medians of interleaved repeats
-with a warm page cache; processor time is given too, since it says more on a machine with other work. The peer needs
-the missing dot in mergekit's whisper.json repaired ("model.decoder."), which `--repair-peer` does. Figures so far go to
-standard error, the whole to standard output.
+the file system (floor.c, two ways: the one with the lower median counts). Every figure is a whole process, from start
+to the rename; medians of interleaved repeats, in an order drawn anew for each, with a warm page cache. `other_cpu_s` is
+processor time that other work of the machine took meanwhile: where it is large, the wall times are not ours alone.
+The peer needs the missing dot in mergekit's whisper.json repaired ("model.decoder."), which `--repair-peer` does.
+Figures so far go to standard error, the whole to standard output.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import argparse
 import json
 import os
 import platform
+import random
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +35,8 @@ from benchmarks.checkpoints import SHAPES  # noqa: E402
 # What is set against which of the peer's methods; the guide's ties has no counterpart there.
 PEER_OF = {"direct": "linear", "slerp": "slerp", "ties-merging": "ties"}
 TIES_DENSITY = 0.8
+METHODS = ("direct", "slerp", "ties", "ties-merging", "all")
+FLOOR_WAYS = ("direct", "buffered")
 PEER_CONFIGS = {
     "linear": "merge_method: linear\nmodels:\n- model: {a}\n  parameters: {{weight: 0.5}}\n"
     "- model: {b}\n  parameters: {{weight: 0.5}}\ndtype: float32\nout_dtype: float16\n",
@@ -51,6 +56,7 @@ class Figures:
     walls: list[float] = field(default_factory=list)
     rss_mb: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    other_cpu: list[float] = field(default_factory=list)
 
     @property
     def wall(self) -> float:
@@ -60,7 +66,7 @@ class Figures:
 
 def run(command: list[str], environment: dict[str, str], figures: Figures) -> None:
     """Run a process to its end and note wall time and peak resident memory; fails loudly."""
-    started = time.monotonic()
+    busy, started = machine_cpu(), time.monotonic()
     process = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -72,7 +78,17 @@ def run(command: list[str], environment: dict[str, str], figures: Figures) -> No
         raise SystemExit(f"{command} failed:\n{error.decode()[-2000:]}")
     figures.walls.append(time.monotonic() - started)
     figures.cpu.append(usage.ru_utime + usage.ru_stime)
+    figures.other_cpu.append(machine_cpu() - busy - figures.cpu[-1])
     figures.rss_mb.append(usage.ru_maxrss / 1024)
+
+
+def machine_cpu() -> float:
+    """Seconds that all processors together have worked since the machine was started; 0 where nobody counts."""
+    try:
+        fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]]
+    except OSError:
+        return 0.0
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")  # without idle and waiting for the disk
 
 
 class Bench:
@@ -102,17 +118,27 @@ class Bench:
         self.clean()
         run(command, {"WHISPER_MERGE_CACHE": str(self.cache)}, self.figures.setdefault(name, Figures()))
 
-    def warm(self) -> None:
-        """Bring the sources into the page cache."""
-        for file in self.weights.values():
+    def warm(self, names: tuple[str, ...] = ("a", "b", "base")) -> None:
+        """Bring sources into the page cache."""
+        for file in (self.weights[name] for name in names):
             with open(file, "rb", buffering=0) as stream:
                 while stream.read(1 << 24):
                     pass
 
-    def floor_command(self, outputs: int) -> list[str]:
-        """The C copier."""
+    def floor_command(self, way: str, outputs: int) -> list[str]:
+        """The C copier; `way` is direct or buffered."""
         files = [str(self.work / f"floor.out{index}") for index in range(outputs)]
-        return [str(self.floor), self.weights["a"], self.weights["b"], *files]
+        return [str(self.floor), way, self.weights["a"], self.weights["b"], *files]
+
+    def round(self, methods: Sequence[str]) -> None:
+        """One repeat of floors and methods, in a random order."""
+        commands = {f"floor {way}": self.floor_command(way, 1) for way in FLOOR_WAYS}
+        if "all" in methods:
+            commands |= {f"floor of all {way}": self.floor_command(way, 3) for way in FLOOR_WAYS}
+        commands |= {method: self.merge_command(method) for method in methods}
+        for name in random.sample(sorted(commands), len(commands)):
+            self.warm(("a", "b", "base") if name == "ties-merging" else ("a", "b"))
+            self.measure(name, commands[name])
 
     def merge_command(self, method: str) -> list[str]:
         """Our command line."""
@@ -132,14 +158,17 @@ class Bench:
         """Medians and ratios."""
         found: dict[str, dict[str, float | list[float]]] = {}
         for name, figures in self.figures.items():
-            floor = self.figures["floor of all" if name == "all" else "floor"]
+            many = "floor of all" if "all" in name else "floor"
+            floors = [self.figures[key].wall for way in FLOOR_WAYS if (key := f"{many} {way}") in self.figures]
             found[name] = {
                 "wall_s": round(figures.wall, 2),
                 "walls_s": [round(wall, 2) for wall in figures.walls],
                 "cpu_s": round(statistics.median(figures.cpu), 2),
+                "other_cpu_s": round(statistics.median(figures.other_cpu), 2),
                 "peak_rss_mb": round(max(figures.rss_mb)),
-                "ratio_to_floor": round(figures.wall / floor.wall, 2),
             }
+            if floors:
+                found[name]["ratio_to_floor"] = round(figures.wall / min(floors), 2)
             peer = self.figures.get(f"peer {PEER_OF.get(name, '')}")
             if peer is not None:
                 found[name]["times_faster_than_peer"] = round(peer.wall / figures.wall, 1)
@@ -160,10 +189,21 @@ def repair_peer(python: str) -> None:
     file.write_text(text)
 
 
+def first_merges(bench: Bench) -> None:
+    """The first merge of a pair hashes its sources and builds the kernels; later ones find both in the cache."""
+    shutil.rmtree(bench.cache, ignore_errors=True)
+    time.sleep(3)  # a file is trusted to be settled only after two seconds
+    bench.warm()
+    bench.measure("direct, first merge of this pair", bench.merge_command("direct"))
+    bench.measure("ties-merging, first", bench.merge_command("ties-merging"))
+    bench.figures.pop("ties-merging, first")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=list(SHAPES), default="small")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--peer", help="the Python of an environment with mergekit 0.1.5")
     parser.add_argument("--peer-repeats", type=int, default=3)
     parser.add_argument("--repair-peer", action="store_true")
@@ -173,25 +213,17 @@ def main() -> None:
     bench = Bench(given.shape, given.work or Path(scratch.name))  # type: ignore[union-attr]
     if given.peer and given.repair_peer:
         repair_peer(given.peer)
-    bench.warm()
-    # The first merge of a pair hashes its sources and builds the kernels; later ones find both in the cache.
-    shutil.rmtree(bench.cache, ignore_errors=True)
-    time.sleep(3)  # a file is trusted to be settled only after two seconds
-    bench.measure("direct, first merge of this pair", bench.merge_command("direct"))
-    bench.measure("ties-merging, first", bench.merge_command("ties-merging"))
-    bench.figures.pop("ties-merging, first")
+    first_merges(bench)
     for _ in range(given.repeats):
-        bench.warm()
-        bench.measure("floor", bench.floor_command(1))
-        for method in ("direct", "slerp", "ties", "ties-merging"):
-            bench.measure(method, bench.merge_command(method))
-        bench.measure("floor of all", bench.floor_command(3))
-        bench.measure("all", bench.merge_command("all"))
-        print(json.dumps(bench.report()), file=sys.stderr)
+        bench.round(given.methods)
+        print(json.dumps(bench.report()), file=sys.stderr, flush=True)
     for _ in range(given.peer_repeats if given.peer else 0):
-        for method in PEER_CONFIGS:
-            bench.measure(f"peer {method}", bench.peer_command(given.peer, method))
-            print(json.dumps(bench.report()), file=sys.stderr)
+        for method in given.methods:
+            if method in PEER_OF:
+                peer = PEER_OF[method]
+                bench.warm()
+                bench.measure(f"peer {peer}", bench.peer_command(given.peer, peer))
+                print(json.dumps(bench.report()), file=sys.stderr, flush=True)
     bench.clean()
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()}
     load = {"load_average_at_end": [round(value, 2) for value in os.getloadavg()]}

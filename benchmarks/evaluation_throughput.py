@@ -116,7 +116,7 @@ def measure_pipeline(
     return found, texts
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model")
     parser.add_argument("--manifest")
@@ -129,7 +129,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 8, 16])
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = arguments()
     warnings.filterwarnings("ignore")
     if given.threads:
         torch.set_num_threads(given.threads)

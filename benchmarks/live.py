@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import live_exactness
 from benchmarks import live_peers as peers
 from benchmarks import live_sections as sections
 from benchmarks.live_bench import Bench
@@ -32,7 +33,7 @@ SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "merge": sections.merge,
     "parts": sections.parts,
     "slider": sections.slider,
-    "exactness": sections.exactness,
+    "exactness": live_exactness.exactness,
     "three_models": sections.three_models,
     "transformers_default": peers.transformers_default,
     "reload": peers.reload,
@@ -55,7 +56,7 @@ def main() -> None:
     for shape in options.shapes or (["large-v3", "demo"] if device.type == "cuda" else ["demo"]):
         report[shape] = {}
         with tempfile.TemporaryDirectory(dir=scratch()) as folder:
-            bench = Bench(shape, device, Path(folder), options.clips)
+            bench = Bench(shape, device, Path(folder), options.clips, options.speech)
             for name in options.sections or SECTIONS:
                 if time.perf_counter() - started > options.budget:
                     report["skipped"].append(f"{shape}/{name}")
@@ -98,6 +99,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS))
     parser.add_argument("--budget", type=float, default=210.0, help="seconds after which no section is started")
     parser.add_argument("--threads", type=int, help="torch threads on the CPU")
+    parser.add_argument("--speech", type=Path, help="folder of audio files: more clips for the section exactness")
     parser.add_argument("--clips", type=Path, help="npz of int16 clips, where the sample clips cannot be decoded")
     return parser.parse_args(arguments)
 

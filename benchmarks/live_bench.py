@@ -9,7 +9,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.live_models import SHAPES, BenchClip, large_vocabulary, pair, sample_clips, synthetic_clips
+from benchmarks.live_models import (
+    SHAPES,
+    BenchClip,
+    large_vocabulary,
+    pair,
+    sample_clips,
+    speech_clips,
+    synthetic_clips,
+)
 from benchmarks.timing import synchronize
 from evaluation.engine.backend import Backend, make_backend
 from evaluation.engine.greedy import Decoded
@@ -35,7 +43,9 @@ FORCED = 128  # tokens written by random weights
 class Bench:
     """One pair on one device, ready to merge and to transcribe a window."""
 
-    def __init__(self, shape: str, device: torch.device, folder: Path, packed: Path | None) -> None:
+    def __init__(
+        self, shape: str, device: torch.device, folder: Path, packed: Path | None, speech: Path | None = None
+    ) -> None:
         self.shape, self.device, self.folder = shape, device, folder
         self.checkpoints = pair(shape, folder, device)
         started = time.perf_counter()
@@ -50,6 +60,7 @@ class Bench:
         self.limit = self.vocabulary.new_token_limit(len(self.prompt), None if self.demo else FORCED)
         self.rules = Rules(self.vocabulary, False, device)
         self.clips = sample_clips(packed) if self.demo else synthetic_clips(3)
+        self.speech = speech_clips(speech) if speech and self.demo else []
         self.clip = self._ten_seconds()
         self.window = self.features(self.clip)
         self.backends: dict[str, Backend] = {}
@@ -74,17 +85,15 @@ class Bench:
             self.backends[model] = make_backend(tensors, Caches(tensors, 1))
         return self.backends[model]
 
-    def write(self, model: str = "merged", drafts: Sequence[Sequence[int]] = (), *, strict: bool = False) -> Decoded:
+    def write(self, model: str = "merged", drafts: Sequence[Sequence[int]] = ()) -> Decoded:
         """Encode the window and write its tokens."""
         backend = self.backend(model)
-        return self.decode(model, backend.encode(self.window), drafts, strict=strict)
+        return self.decode(model, backend.encode(self.window), drafts)
 
-    def decode(
-        self, model: str, heard: torch.Tensor, drafts: Sequence[Sequence[int]] = (), *, strict: bool = False
-    ) -> Decoded:
+    def decode(self, model: str, heard: torch.Tensor, drafts: Sequence[Sequence[int]] = ()) -> Decoded:
         """Write the tokens of a window that has been encoded."""
         return self.backend(model).decode(
-            heard, self.prompt, self.limit, self.rules, drafts=drafts, strict=strict, cancelled=None
+            heard, self.prompt, self.limit, self.rules, drafts=drafts, cancelled=None
         )
 
     def applier(self, method: str) -> Callable[[], None]:

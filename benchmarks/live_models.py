@@ -100,6 +100,17 @@ def sample_clips(packed: Path | None) -> list[BenchClip]:
         return synthetic_clips(12)
 
 
+def speech_clips(folder: Path) -> list[BenchClip]:
+    """All audio files of a folder, as they were rendered: mono, 16 kHz."""
+    import soundfile
+
+    return [
+        _clip(soundfile.read(path, dtype="float32")[0], path.name)
+        for path in sorted(folder.iterdir())
+        if path.suffix in {".ogg", ".wav", ".flac"}
+    ]
+
+
 def synthetic_clips(count: int) -> list[BenchClip]:
     """Noise under slowly moving tones, 2 to 12 s."""
     clips = []

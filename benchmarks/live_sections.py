@@ -5,13 +5,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from benchmarks.live_bench import GUIDE, Bench
-from benchmarks.live_models import synthetic_clips
 from benchmarks.timing import milliseconds, percentiles
 from evaluation.engine.backend import CudaBackend
 from evaluation.engine.device_greedy import make_plain_step
@@ -29,19 +27,19 @@ def merge(bench: Bench) -> dict[str, Any]:
     """apply() of the guide's methods against one flat lerp over the same buffers; prepare(); equality of both paths."""
     live, device = bench.live, bench.device
     a, b = live._sources
-    out = torch.empty_like(live._merged)
+    out = torch.empty_like(live.mixture.buffer)
     floor = milliseconds(lambda: torch.lerp(a, b, 0.3, out=out), device)
     found: dict[str, Any] = {
         "elements": live.layout.size, "tensors": len(live.layout.slots), "dtype": str(live.dtype),
         "device_bytes": live.nbytes, "load_s": round(bench.load_seconds, 3), "flat_lerp_floor": floor,
-        "kernel": live._kernel is not None,
+        "kernel": live.mixture.kernel is not None,
     }  # fmt: skip
     for method in GUIDE:
         prepared = live.prepare(method)
         apply = bench.applier(method)
         taken = percentiles(apply, device)
         found[method] = {"prepare_s": round(prepared, 4), **taken, "ratio_to_floor": round(taken["p50"] / floor, 3)}
-        if live._kernel is not None:
+        if live.mixture.kernel is not None:
             found[method]["kernel_equals_plain"] = _kernel_equals_plain(live, apply)
     found["plain_direct"] = _without_kernel(live, lambda: milliseconds(bench.applier("direct"), device, 3, 1))
     apply = bench.applier("direct")
@@ -55,23 +53,22 @@ def merge(bench: Bench) -> dict[str, Any]:
 
 
 def _without_kernel(live: LiveMerge, work: Callable[[], Any]) -> Any:
-    kernel, live._kernel = live._kernel, None
+    kernel, live.mixture.kernel = live.mixture.kernel, None
     try:
         return work()
     finally:
-        live._kernel = kernel
+        live.mixture.kernel = kernel
 
 
 def _kernel_equals_plain(live: LiveMerge, apply: Callable[[], None]) -> bool:
     apply()
-    by_kernel = live._merged.clone()
+    by_kernel = live.mixture.buffer.clone()
     recipe = live.recipe
-    live._written.clear()
-    live._tables.clear()
+    live.mixture.forget()
     _without_kernel(live, lambda: live.apply(recipe))
     live._write(live._plans, None)
     bits = {2: torch.int16, 4: torch.int32}[by_kernel.element_size()]
-    return torch.equal(by_kernel.view(bits), live._merged.view(bits))
+    return torch.equal(by_kernel.view(bits), live.mixture.buffer.view(bits))
 
 
 @torch.inference_mode()
@@ -127,7 +124,7 @@ def steps(bench: Bench, count: int = 64) -> dict[str, Any]:
     found: dict[str, Any] = {}
     makers: dict[str, Any] = {"plain": make_plain_step}
     try:
-        from evaluation.engine.kernels import TritonStep
+        from evaluation.engine.triton_step import TritonStep
 
         makers["triton"] = TritonStep
         makers["triton_no_pdl"] = lambda *given: TritonStep(*given, dependent_launch=False)
@@ -194,42 +191,6 @@ def slider(bench: Bench) -> dict[str, Any]:
     heard = bench.backend().encode(bench.window)
     found["encoder_kept_accept_100"] = milliseconds(lambda: bench.decode("merged", heard, [truths[0]]), bench.device)
     return found
-
-
-@torch.inference_mode()
-def exactness(bench: Bench, most: int = 400) -> dict[str, Any]:
-    """Token identity with transformers' greedy `generate` in the same dtype, over clips and mixtures."""
-    from evaluation.live_transcriber import LiveTranscriber
-    from evaluation.transcriber import HuggingFaceTranscriber, TranscribeOptions
-
-    if not bench.demo:
-        truth = bench.write()
-        strict = bench.write(drafts=[corrupted(truth.tokens, 0.8)], strict=True)
-        drafted = bench.write(drafts=[corrupted(truth.tokens, 0.8)])
-        return {"strict_equals_plain": strict.tokens == truth.tokens, "strict_redone": strict.redone,
-                "drafted_equals_plain": drafted.tokens == truth.tokens}  # fmt: skip
-    listen = LiveTranscriber(bench.live)
-    options = TranscribeOptions(no_speech_threshold=None)
-    oracle = HuggingFaceTranscriber(bench.live.modules["merged"], bench.processor)
-    clips = [*bench.clips, *synthetic_clips(most)][:most]
-    began, compared, strict_differ, accepted = time.perf_counter(), 0, 0, []
-    differ: list[str] = []
-    for alpha in (0.5, 0.7):
-        bench.live.apply(MergeRecipe.build("direct", {"direct_alpha": alpha}))
-        for clip in clips:
-            if time.perf_counter() - began > (60 if bench.device.type == "cuda" else 900):
-                break
-            expected = oracle.transcribe(clip, options).tokens
-            fast = listen.transcribe("merged", clip, options)
-            strict = listen.transcribe("merged", clip, replace(options, strict=True))
-            compared += 1
-            differ += [clip.name] * (fast.tokens != expected)
-            strict_differ += strict.tokens != expected
-            accepted += [fast.acceptance] if fast.acceptance is not None else []
-    share = 1 - len(differ) / max(compared, 1)
-    mean = sum(accepted) / len(accepted) if accepted else None
-    return {"compared": compared, "identical_share": share, "strict_identical_share": 1 - strict_differ / compared,
-            "differ": differ[:10], "mean_acceptance": mean}  # fmt: skip
 
 
 @torch.inference_mode()

@@ -28,7 +28,10 @@ Samples = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class AudioLimits:
-    """What `load_clip` accepts. The defaults are those of a lab; a public Space gives 25 MB and 300 seconds."""
+    """What `load_clip` accepts. The defaults are those of a lab; a public Space gives 25 MB and 300 seconds.
+
+    `max_samples` counts decoded samples of all channels at the file's own rate: what decoding costs.
+    """
 
     max_bytes: int = 200_000_000
     max_seconds: float = 3_600.0
@@ -36,6 +39,11 @@ class AudioLimits:
     min_rate: int = 4_000  # Hz
     max_rate: int = 192_000  # Hz
     max_channels: int = 8
+    max_samples: int = 700_000_000
+
+    def longest(self, rate: int, channels: int) -> float:
+        """Seconds that a file of this layout may last."""
+        return min(self.max_seconds, self.max_samples / (rate * channels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +145,12 @@ def _to_mono_16k(blocks: Iterable[Samples], rate: int, channels: int, limits: Au
     _check_layout(rate, channels, limits, name)
     resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
     parts: list[Samples] = []
-    frames, most = 0, math.floor(limits.max_seconds * rate)
+    longest = limits.longest(rate, channels)
+    frames, most = 0, math.floor(longest * rate)
     for block in blocks:
         frames += len(block)
         if frames > most:
-            raise AudioTooLong(name=name, limit=limits.max_seconds, unit="s")
+            raise AudioTooLong(name=name, limit=round(longest, 1), unit="s")
         mono = block.mean(axis=1, dtype=np.float32)
         if not np.isfinite(mono).all():
             raise BadAudio(name=name, reason="not_finite")

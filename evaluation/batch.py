@@ -19,10 +19,10 @@ from evaluation.engine.engine import WhisperEngine, supported
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import collect
 from evaluation.features import WINDOW_SECONDS, content_frames, log_mel
+from evaluation.generate import HuggingFaceTranscriber
 from evaluation.transcriber import (
     CancelPoll,
     Clip,
-    HuggingFaceTranscriber,
     TranscribeOptions,
     Transcriber,
     Transcript,

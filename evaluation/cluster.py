@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from evaluation.local import SystemWorker, load_clips
 from evaluation.predictions import Prediction
-from evaluation.runner import RunOptions, SystemWorker, Work, load_clips
+from evaluation.runner import RunOptions, Work, device_name
 from evaluation.systems import Loader, System
 from merger.bilingual import Text
 from merger.errors import BadParameter, Fault, WhisperMergeError
@@ -96,6 +97,9 @@ class RayExecutor:
     seats: list[_Seat] = field(default_factory=list)
     _speed: dict[str, list[float]] = field(default_factory=dict)
     _warnings: dict[str, list[Text]] = field(default_factory=dict)
+
+    def device(self, options: RunOptions) -> str:
+        return device_name(options)
 
     def speed(self) -> dict[str, list[float]]:
         return self._speed

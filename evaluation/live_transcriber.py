@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.engine import Identity, Kept, WhisperEngine, Workspace, supported
-from evaluation.transcriber import CancelPoll, Clip, HuggingFaceTranscriber, TranscribeOptions, Transcript
+from evaluation.generate import HuggingFaceTranscriber
+from evaluation.transcriber import CancelPoll, Clip, TranscribeOptions, Transcript
 from merger.live import LiveMerge, ModelName
 
 
@@ -39,6 +40,16 @@ class LiveTranscriber:
             else:
                 transcript = self._by_engine(model, module, clip, options, cancelled)
         return replace(transcript, generation=self.live.generation if model == "merged" else None)
+
+    def swapped(self) -> None:
+        """To be called after `LiveMerge.swap`: A's engine stays with the weights that are B's now, and so for B."""
+        self._processors = {"a": self._processors["b"], "b": self._processors["a"]}
+        kept: dict[ModelName, WhisperEngine] = {}
+        if self.live.resident:  # otherwise one engine serves all, with A's vocabulary
+            for name, other in (("a", "b"), ("b", "a")):
+                if other in self._engines:
+                    kept[name] = self._engines[other]  # type: ignore[index,literal-required]
+        self._engines = kept
 
     def _by_engine(
         self, model: ModelName, module: Any, clip: Clip, options: TranscribeOptions, cancelled: CancelPoll | None

@@ -11,20 +11,21 @@ number; it is left out only on request, never silently.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.audio import AudioLimits, load_clip
-from evaluation.errors import BadManifest
+from evaluation.audio import AudioClip, AudioLimits, load_clip
+from evaluation.errors import AudioTooLong, BadAudio, BadManifest
 from merger.bilingual import Text
-from merger.errors import Fault, WhisperMergeError
+from merger.errors import Fault
 
 MAX_LINE_BYTES = 1 << 20
 DURATION_TOLERANCE = 0.1  # seconds; codecs pad by up to about 50 ms at each end
 SLOW, FAST = 4.0, 6.0  # syllables per second, pauses included; read-aloud Russian lies between
 VOWELS = frozenset("аеёиоуыэюяАЕЁИОУЫЭЮЯ")
+Load = Callable[[Path, AudioLimits], AudioClip]
 _TEXTS = ("id", "speaker", "recording", "style", "dialect", "noise", "tempo", "split", "license", "sha256")
 
 
@@ -77,9 +78,14 @@ class Manifest:
 
 
 def read_manifest(
-    path: str | Path, *, skip_bad: bool = False, limits: AudioLimits | None = None, confined: bool = False
+    path: str | Path,
+    *,
+    skip_bad: bool = False,
+    limits: AudioLimits | None = None,
+    confined: bool = False,
+    load: Load = load_clip,
 ) -> Manifest:
-    """Read and check every line: fields, audio (decoded whole), duration, hash, ids used twice.
+    """Read and check every line: fields, audio (decoded whole by `load`), duration, hash, ids used twice.
 
     confined: audio outside the manifest's own folder is refused (for manifests that strangers upload).
     Raises BadManifest with the faults of all bad lines; with `skip_bad` only if no line is left.
@@ -95,7 +101,7 @@ def read_manifest(
         if not line.strip():
             continue
         try:
-            entry = _entry(line, number, path.parent, limits or AudioLimits(), confined)
+            entry = _entry(line, number, path.parent, limits or AudioLimits(), confined, load)
             if entry.id in seen:
                 raise _Problem(Text(f"имя «{entry.id}» уже было", f"the id “{entry.id}” was used before"))
         except _Problem as problem:
@@ -127,7 +133,7 @@ def _fault(line: int, text: Text) -> Fault:
     )  # fmt: skip
 
 
-def _entry(line: bytes, number: int, folder: Path, limits: AudioLimits, confined: bool) -> Entry:
+def _entry(line: bytes, number: int, folder: Path, limits: AudioLimits, confined: bool, load: Load) -> Entry:
     if len(line) > MAX_LINE_BYTES:
         raise _Problem(Text("строка слишком длинная", "the line is too long"))
     try:
@@ -143,8 +149,8 @@ def _entry(line: bytes, number: int, folder: Path, limits: AudioLimits, confined
         raise _Problem(Text("нет поля «audio_filepath»", "the field “audio_filepath” is missing"))
     place = _locate(folder, audio, confined)
     try:
-        clip = load_clip(place, limits)
-    except WhisperMergeError as error:
+        clip = load(place, limits)
+    except (BadAudio, AudioTooLong) as error:
         raise _Problem(Text(error.sentence("ru").rstrip("."), error.sentence("en").rstrip("."))) from None
     return _checked(fields, number, place, text, clip.seconds, clip.sha256)
 

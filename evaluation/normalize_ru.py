@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from evaluation import lattice, numerals_ru
+from evaluation import lattice, number_phrases_ru
 from evaluation.tokens_ru import WORD, Token, tokenize, written
 
 VERSION = "ru-2026.1"
@@ -85,8 +85,8 @@ def normalize(text: str, level: Level = "L2") -> str:
 def source_hash() -> str:
     """SHA-256 (first 16 hex digits) of the files that define this version; recorded in every report."""
     digest = hashlib.sha256()
-    for name in ("normalize_ru.py", "tokens_ru.py", "signs_ru.py", "numerals_ru.py", "lattice.py"):
-        digest.update((Path(__file__).parent / name).read_bytes())
+    for name in ("normalize_ru", "tokens_ru", "signs_ru", "numerals_ru", "number_phrases_ru", "lattice"):
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -163,7 +163,7 @@ class _Style:
         # A phrase is made of one-word tokens; others are put in as a word that no phrase contains.
         words = [token.words[0] if len(token.words) == 1 else "" for token in tokens]
         if self._suffixes:
-            for phrase in numerals_ru.find_phrases(words):
+            for phrase in number_phrases_ru.find_phrases(words):
                 last = words[phrase.end - 1]
                 ways: list[tuple[str, ...]] = [
                     (written(phrase.value, _suffix_of(last, suffix)),) for suffix in self._suffixes

@@ -1,11 +1,9 @@
-"""Russian numerals: every way to say a number, and the number in what was said.
+"""Russian numerals: every way to say a number.
 
 All words are lower case with е for ё, as level L2 compares them. Declension after Русская грамматика (1980), §§
 1366–1383.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
@@ -24,7 +22,7 @@ def _third(nominative: str, stem: str) -> tuple[tuple[str, ...], ...]:
 
 
 # Value → forms by case; for one and two the genders are variants.
-_CARDINALS: dict[int, tuple[tuple[str, ...], ...]] = {
+CARDINALS: dict[int, tuple[tuple[str, ...], ...]] = {
     0: _declined("ноль/нуль", "ноля/нуля", "нолю/нулю", "ноль/нуль", "нолем/нулем", "ноле/нуле"),
     1: _declined(
         "один/одна/одно/одни", "одного/одной/одних", "одному/одной/одним", "один/одну/одно/одного/одни/одних",
@@ -50,25 +48,25 @@ for _value, _word in {
     14: "четырнадцать", 15: "пятнадцать", 16: "шестнадцать", 17: "семнадцать", 18: "восемнадцать", 19: "девятнадцать",
     20: "двадцать", 30: "тридцать",
 }.items():  # fmt: skip
-    _CARDINALS[_value] = _third(_word, _word[:-1])
+    CARDINALS[_value] = _third(_word, _word[:-1])
 for _value, _word in {5: "пят", 6: "шест", 7: "сем", 9: "девят"}.items():
     _many, _tens = f"{_word}ьсот", f"{_word}ьдесят"
-    _CARDINALS[_value * 100] = _declined(
+    CARDINALS[_value * 100] = _declined(
         _many, f"{_word}исот", f"{_word}истам", _many, f"{_word}ьюстами", f"{_word}истах"
     )
     if _value != 9:
         _oblique = f"{_word}идесяти"
-        _CARDINALS[_value * 10] = _declined(_tens, _oblique, _oblique, _tens, f"{_word}ьюдесятью", _oblique)
+        CARDINALS[_value * 10] = _declined(_tens, _oblique, _oblique, _tens, f"{_word}ьюдесятью", _oblique)
 
 # Value → (singular by case, plural by case).
-_SCALES: dict[int, tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]] = {
+SCALES: dict[int, tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]] = {
     1_000: (
         _declined("тысяча", "тысячи", "тысяче", "тысячу", "тысячей/тысячью", "тысяче"),
         _declined("тысячи", "тысяч", "тысячам", "тысячи", "тысячами", "тысячах"),
     )
 }
 for _value, _word in {10**6: "миллион", 10**9: "миллиард"}.items():
-    _SCALES[_value] = (
+    SCALES[_value] = (
         _declined(_word, f"{_word}а", f"{_word}у", _word, f"{_word}ом", f"{_word}е"),
         _declined(f"{_word}ы", f"{_word}ов", f"{_word}ам", f"{_word}ы", f"{_word}ами", f"{_word}ах"),
     )
@@ -81,13 +79,13 @@ _COUNTING = {
     (False, 2): ("два", "двух", "двум", "два", "двумя", "двух"),
 }
 
-_COLLECTIVE = {
+COLLECTIVE = {
     2: "двое двоих двоим двоими", 3: "трое троих троим троими", 4: "четверо четверых четверым четверыми",
     5: "пятеро пятерых пятерым пятерыми", 6: "шестеро шестерых шестерым шестерыми",
     7: "семеро семерых семерым семерыми",
 }  # fmt: skip
 
-_ORDINAL_STEMS = {
+ORDINAL_STEMS = {
     1: "первый", 2: "второй", 4: "четвертый", 5: "пятый", 6: "шестой", 7: "седьмой", 8: "восьмой", 9: "девятый",
     10: "десятый", 11: "одиннадцатый", 12: "двенадцатый", 13: "тринадцатый", 14: "четырнадцатый", 15: "пятнадцатый",
     16: "шестнадцатый", 17: "семнадцатый", 18: "восемнадцатый", 19: "девятнадцатый", 20: "двадцатый", 30: "тридцатый",
@@ -109,7 +107,7 @@ def adjective_forms(nominative: str) -> tuple[str, ...]:
 
 def ordinal_forms(value: int) -> tuple[str, ...]:
     """All forms of a one-word ordinal (value as in the tables), the masculine nominative first."""
-    return _THIRD if value == 3 else adjective_forms(_ORDINAL_STEMS[value])
+    return _THIRD if value == 3 else adjective_forms(ORDINAL_STEMS[value])
 
 
 def _digits_of(value: int) -> list[int]:
@@ -135,7 +133,7 @@ def plural_kind(count: int) -> int:
 
 
 def _scale_word(count: int, scale: int, case: int) -> tuple[str, ...]:
-    singular, plural = _SCALES[scale]
+    singular, plural = SCALES[scale]
     kind = plural_kind(count)
     if kind == 0:
         return singular[case]
@@ -146,10 +144,10 @@ def _scale_word(count: int, scale: int, case: int) -> tuple[str, ...]:
 
 def _cardinals_in(value: int, case: int) -> list[Reading]:
     if value == 0:
-        return [(form,) for form in _CARDINALS[0][case]]
+        return [(form,) for form in CARDINALS[0][case]]
     choices: list[tuple[Reading, ...]] = []
     for count, scale in _scale_groups(value):
-        spoken = [_CARDINALS[part][case] for part in _digits_of(count)]
+        spoken = [CARDINALS[part][case] for part in _digits_of(count)]
         if scale > 1 and count % 100 not in {11, 12} and count % 10 in {1, 2}:
             spoken[-1] = (_COUNTING[scale == 1_000, count % 10][case],)
         if scale == 1:
@@ -166,7 +164,7 @@ def _cardinals_in(value: int, case: int) -> list[Reading]:
 def cardinals(value: int) -> tuple[Reading, ...]:
     """Every form of the cardinal of 0 ≤ value ≤ LARGEST, nominative first; collectives (двое) last."""
     readings = [reading for case in range(len(CASES)) for reading in _cardinals_in(value, case)]
-    readings += [(form,) for form in _COLLECTIVE.get(value, "").split()]
+    readings += [(form,) for form in COLLECTIVE.get(value, "").split()]
     return tuple(dict.fromkeys(readings))
 
 
@@ -181,7 +179,7 @@ def ordinals(value: int) -> tuple[Reading, ...]:
         last = _digits_of(count)[-1]
         before, forms = value - last, ordinal_forms(last)
     else:
-        name = _SCALES[scale][0][0][0]
+        name = SCALES[scale][0][0][0]
         stem = {1_000: "тысячн"}.get(scale, f"{name}н")
         forms = adjective_forms(("" if count == 1 else compound_stem(count)) + stem + "ый")
     heads = _cardinals_in(before, 0) if before else [()]
@@ -196,10 +194,10 @@ def compound_stem(value: int) -> str:
         scale_name = {1_000: "тысяче", 10**6: "миллионно", 10**9: "миллиардно"}[scale]
         return ("" if count == 1 else compound_stem(count)) + scale_name + (compound_stem(rest) if rest else "")
     special = {1: "одно", 40: "сорока", 90: "девяносто", 100: "сто"}
-    return "".join(special.get(part, _CARDINALS[part][1][0]) for part in _digits_of(value))
+    return "".join(special.get(part, CARDINALS[part][1][0]) for part in _digits_of(value))
 
 
-_FRACTIONS = {1: "десятая", 2: "сотая", 3: "тысячная"}
+FRACTIONS = {1: "десятая", 2: "сотая", 3: "тысячная"}
 
 
 @lru_cache(maxsize=1024)
@@ -222,8 +220,8 @@ def decimals(whole: int, fraction: str) -> tuple[Reading, ...]:
             ("точка",),
         ]
         ends: list[Reading] = [()]
-        if len(fraction) in _FRACTIONS:
-            name = _FRACTIONS[len(fraction)][:-2]
+        if len(fraction) in FRACTIONS:
+            name = FRACTIONS[len(fraction)][:-2]
             ends += [(name + "ых",), (name + "ая",)]
         readings += [(*h, *part, *t, *end) for h in heads for part in parts for t in tails for end in ends]
     if (whole, fraction) == (1, "5"):
@@ -231,89 +229,3 @@ def decimals(whole: int, fraction: str) -> tuple[Reading, ...]:
     if (whole, fraction) == (0, "5"):
         readings += [("половина",), ("половину",), ("половины",), ("пол",)]
     return tuple(dict.fromkeys(readings))
-
-
-@dataclass(frozen=True)
-class Phrase:
-    """Number words found in a text: words[start:end] say `value` («3,5» or «23»); `ordinal` by its last word."""
-
-    start: int
-    end: int
-    value: str
-    ordinal: bool
-
-
-@lru_cache(maxsize=1)
-def _lexicon() -> dict[str, tuple[int, bool]]:
-    """Word form → (table value or scale, is it an ordinal)."""
-    known: dict[str, tuple[int, bool]] = {}
-    for value in _ORDINAL_STEMS.keys() | {3}:
-        known.update(dict.fromkeys(ordinal_forms(value), (value, True)))
-    for scale, (singular, plural) in _SCALES.items():
-        name = singular[0][0]
-        stem = "тысячный" if scale == 1_000 else f"{name}ный"
-        known.update(dict.fromkeys(adjective_forms(stem), (scale, True)))
-        known.update({form: (scale, False) for forms in (*singular, *plural) for form in forms})
-    for thousands in range(2, 100):
-        known.update(dict.fromkeys(adjective_forms(compound_stem(thousands) + "тысячный"), (thousands * 1000, True)))
-    for value, forms in _CARDINALS.items():
-        known.update({form: (value, False) for variants in forms for form in variants})
-    for value, collective in _COLLECTIVE.items():
-        known.update(dict.fromkeys(collective.split(), (value, False)))
-    return known
-
-
-def find_phrases(words: Sequence[str]) -> Iterable[Phrase]:
-    """The longest number phrases, left to right: «двадцать три», «2 миллиона», «три с половиной», «полтора»."""
-    at = 0
-    while at < len(words):
-        phrase = _phrase_at(words, at)
-        if phrase is None:
-            at += 1
-            continue
-        yield phrase
-        at = phrase.end
-
-
-def _phrase_at(words: Sequence[str], at: int) -> Phrase | None:
-    if words[at] in {"полтора", "полторы", "полутора"}:
-        return Phrase(at, at + 1, "1,5", False)
-    whole = _integer_at(words, at)
-    if whole is None:
-        return None
-    end, value, ordinal = whole
-    if list(words[end : end + 2]) == ["с", "половиной"]:
-        return Phrase(at, end + 2, f"{value},5", False)
-    if end < len(words) and words[end] in {"целых", "целая", "целой"}:
-        inner = end + 1 + (words[end + 1 : end + 2] == ["и"])
-        numerator = _integer_at(words, inner) if inner < len(words) else None
-        if numerator is not None and numerator[0] < len(words):
-            for digits, name in _FRACTIONS.items():
-                if words[numerator[0]][:-2] == name[:-2]:
-                    return Phrase(at, numerator[0] + 1, f"{value},{numerator[1]:0{digits}d}", False)
-    return Phrase(at, end, str(value), ordinal)
-
-
-def _integer_at(words: Sequence[str], at: int) -> tuple[int, int, bool] | None:
-    """(end, value, ordinal) of the longest integer said from `at` on; parts must descend, as in speech."""
-    total, group, below, scale_below, end, ordinal = 0, 0, 1000, LARGEST, at, False
-    lexicon = _lexicon()
-    while end < len(words) and not ordinal:
-        word = words[end]
-        if word.isdecimal() and end == at and len(word) <= 9:
-            group, below, end = int(word), 0, end + 1
-            continue
-        part, is_ordinal = lexicon.get(word, (LARGEST, False))
-        if part % 1_000 == 0 and 1_000 < part < scale_below and is_ordinal and part not in _SCALES and not group:
-            total, scale_below = total + part, 1_000  # «двухтысячный»
-        elif part in _SCALES and part < scale_below:
-            total, group, below, scale_below = total + (group or 1) * part, 0, 1000, part
-        elif part < below and (part or end == at):
-            # After hundreds come tens, after tens units, after units, teens and zero nothing but a scale word.
-            group, below = group + part, 100 if part >= 100 else 10 if part >= 20 else 0
-        else:
-            break
-        ordinal, end = is_ordinal, end + 1
-    if end == at:
-        return None
-    return end, total + group, ordinal

@@ -27,6 +27,7 @@ from evaluation.statistics import (
     sufficient,
     verdict,
 )
+from evaluation.verdicts import comparisons
 
 AXES = ("style", "dialect", "noise", "tempo")
 OVERALL = "all"
@@ -222,18 +223,6 @@ def _ladder(scored: Scored, mask: Mask) -> list[Cell]:
             ends = (None, None) if interval is None else (interval.low, interval.high)
             cells.append(Cell("ladder", level, name, "wer", interval.value if interval else None, *ends))
     return cells
-
-
-def comparisons(systems: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(candidate, baseline): every merge against its sources and the model called "base"; without merges every model
-    against the first."""
-    names = [system["name"] for system in systems]
-    pairs = []
-    for system in systems:
-        if system["kind"] == "merge":
-            baselines = [*system["parents"].values(), *(n for n in names if n.lower() == "base")]
-            pairs += [(system["name"], n) for n in dict.fromkeys(baselines) if n in names]
-    return pairs or [(name, names[0]) for name in names[1:]]
 
 
 def _differences(

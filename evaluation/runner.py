@@ -10,22 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from evaluation.audio import AudioClip, load_clip
 from evaluation.manifest import Entry, Manifest
 from evaluation.predictions import FILE_NAME, Prediction, PredictionFile
-from evaluation.systems import Loader, System
+from evaluation.systems import System
 from merger.bilingual import Text
-from merger.errors import BadParameter, Cancelled, Fault
+from merger.errors import BadParameter, Fault
+
+if TYPE_CHECKING:
+    from evaluation.transcriber import TranscribeOptions
 
 BATCH = {"cpu": 8, "cuda": 32}  # windows side by side
 WORK = {"cpu": 1, "cuda": 4}  # batches per piece of work: a row that is done takes the next clip of the piece
-SPEED_SECONDS = {"cpu": 30.0, "cuda": 120.0}  # audio that is transcribed again to measure speed
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class RunOptions:
     repeats: int = 3  # of the speed measurement; 0 leaves it out
 
     def settled(self) -> RunOptions:
-        """With the batch and dtype that the device implies."""
+        """With the batch and dtype that the device implies, where they are not given."""
+        if self.batch and self.dtype:
+            return self
         from merger.live.loading import choose_device
 
         device = choose_device(self.device)
@@ -60,6 +62,12 @@ class RunOptions:
         """16 hex digits of the options that can change a transcript."""
         parts = {key: value for key, value in asdict(self).items() if key not in {"device", "repeats"}}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def transcribe(self) -> TranscribeOptions:
+        """What a transcriber is told."""
+        from evaluation.transcriber import TranscribeOptions
+
+        return TranscribeOptions(language=self.language, task=self.task, max_new_tokens=self.max_new_tokens)
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,7 @@ class Executor(Protocol):
     """Runs batches in any order; yields each once, with its predictions."""
 
     def run(self, work: Sequence[Work], options: RunOptions) -> Iterator[tuple[Work, list[Prediction]]]: ...
+    def device(self, options: RunOptions) -> str: ...
     def speed(self) -> dict[str, list[float]]: ...
     def warnings(self) -> dict[str, list[Text]]: ...
 
@@ -116,19 +125,46 @@ def run(
 
     Raises BadParameter if `output` holds predictions and `resume` is off, Cancelled between batches.
     """
+    if executor is None:
+        from evaluation.local import LocalExecutor
+
+        executor = LocalExecutor(cancelled)
+    steps = run_steps(manifest, systems, output, options, executor, resume=resume)
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as finished:
+            predictions: list[Prediction] = finished.value
+            return predictions
+        if on_progress is not None:
+            on_progress(progress)
+
+
+def run_steps(
+    manifest: Manifest,
+    systems: Sequence[System],
+    output: Path,
+    options: RunOptions,
+    executor: Executor,
+    *,
+    resume: bool = False,
+    piece: int | None = None,
+) -> Generator[RunProgress, None, list[Prediction]]:
+    """`run`, which stops after every piece of work for whoever shares the device; `piece`: clips at a time."""
     options = options.settled()
     output.mkdir(parents=True, exist_ok=True)
     if (output / FILE_NAME).exists() and not resume:
         raise _occupied(output)
     file = PredictionFile(output / FILE_NAME)
     decoding = options.decoding_hash()
-    work = plan_work(manifest, systems, options.piece())
+    work = plan_work(manifest, systems, piece or options.piece())
     todo = [w for w in work if any((w.system.key, decoding, e.sha256) not in file.known for e in w.entries)]
-    progress = _Progress(work, todo, on_progress)
-    executor = executor or LocalExecutor(cancelled)
+    progress = _Progress(work, todo)
+    if work:
+        yield progress.told(work[0].system.name, None)
     for done, predictions in executor.run(todo, options):
         file.append(predictions)
-        progress.advance(done)
+        yield progress.advance(done)
     _note_run(output, systems, options, executor)
     wanted = {(w.system.key, decoding, e.sha256) for w in work for e in w.entries}
     return [prediction for key, prediction in file.known.items() if key in wanted]
@@ -157,7 +193,7 @@ def _note_run(output: Path, systems: Sequence[System], options: RunOptions, exec
     note = {
         "options": asdict(options),
         "decoding": options.decoding_hash(),
-        "device": device_name(options),
+        "device": executor.device(options),
         "systems": [system.describe() for system in systems],
         "speed": {**before.get("speed", {}), **executor.speed()},
         "warnings": {**before.get("warnings", {}), **warnings},
@@ -178,128 +214,20 @@ def device_name(options: RunOptions) -> str:
 
 
 class _Progress:
-    def __init__(
-        self, work: Sequence[Work], todo: Sequence[Work], report: Callable[[RunProgress], None] | None
-    ) -> None:
-        self.report, self.started = report, time.monotonic()
+    def __init__(self, work: Sequence[Work], todo: Sequence[Work]) -> None:
+        self.started = time.monotonic()
         self.total_clips = sum(len(w.entries) for w in work)
         self.total_seconds = sum(e.duration for w in work for e in w.entries)
         self.todo_seconds = sum(e.duration for w in todo for e in w.entries)
         self.clips = self.total_clips - sum(len(w.entries) for w in todo)
         self.fresh = 0.0
-        if report and work:
-            self._tell(work[0].system.name, None)
 
-    def advance(self, done: Work) -> None:
+    def advance(self, done: Work) -> RunProgress:
         self.clips += len(done.entries)
         self.fresh += sum(entry.duration for entry in done.entries)
-        left = self.todo_seconds - self.fresh
-        self._tell(done.system.name, (time.monotonic() - self.started) / self.fresh * left if self.fresh else None)
+        rate = (time.monotonic() - self.started) / self.fresh if self.fresh else None
+        return self.told(done.system.name, None if rate is None else rate * (self.todo_seconds - self.fresh))
 
-    def _tell(self, system: str, remaining: float | None) -> None:
-        if self.report:
-            seconds = self.total_seconds - self.todo_seconds + self.fresh
-            self.report(RunProgress(system, self.clips, self.total_clips, seconds, self.total_seconds, remaining))
-
-
-class LocalExecutor:
-    """Batches one after another in this process, on one device."""
-
-    def __init__(self, cancelled: Callable[[], bool] | None = None) -> None:
-        self.cancelled = cancelled
-        self._speed: dict[str, list[float]] = {}
-        self._warnings: dict[str, list[Text]] = {}
-
-    def run(self, work: Sequence[Work], options: RunOptions) -> Iterator[tuple[Work, list[Prediction]]]:
-        loader = Loader(options.device, options.dtype)
-        try:
-            for system, batches in _by_system(work):
-                with loader.load(system) as (module, processor):
-                    worker = SystemWorker(system, module, processor, options)
-                    for batch, clips in _load_ahead(batches):
-                        if self.cancelled is not None and self.cancelled():
-                            raise Cancelled
-                        yield batch, worker.transcribe(batch, clips)
-                    self._speed[system.name] = worker.speed(batches)
-                self._warnings[system.name] = list(loader.warnings.get(system.name, ()))
-        finally:
-            loader.close()
-
-    def speed(self) -> dict[str, list[float]]:
-        return self._speed
-
-    def warnings(self) -> dict[str, list[Text]]:
-        return self._warnings
-
-
-def _by_system(work: Sequence[Work]) -> Iterator[tuple[System, list[Work]]]:
-    batches: list[Work] = []
-    for item in work:
-        if batches and batches[0].system.name != item.system.name:
-            yield batches[0].system, batches
-            batches = []
-        batches.append(item)
-    if batches:
-        yield batches[0].system, batches
-
-
-def load_clips(entries: Iterable[Entry]) -> list[AudioClip]:
-    """The audio of a batch."""
-    return [load_clip(entry.audio) for entry in entries]
-
-
-def _load_ahead(batches: Sequence[Work]) -> Iterator[tuple[Work, list[AudioClip]]]:
-    """Decode the next batch's audio while this one is transcribed."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(load_clips, batches[0].entries)
-        for batch, following in zip(batches, [*batches[1:], None], strict=True):
-            clips = coming.result()
-            if following is not None:
-                coming = pool.submit(load_clips, following.entries)
-            yield batch, clips
-
-
-class SystemWorker:
-    """One loaded system: transcribes batches, then measures its speed."""
-
-    def __init__(self, system: System, module: Any, processor: Any, options: RunOptions) -> None:
-        from evaluation.batch import BatchTranscriber
-        from evaluation.transcriber import TranscribeOptions
-
-        self.system, self.options = system, options
-        self.transcriber = BatchTranscriber(module, processor, options.batch)
-        self.transcribe_options = TranscribeOptions(
-            language=options.language, task=options.task, max_new_tokens=options.max_new_tokens
-        )
-
-    def transcribe(self, batch: Work, clips: Sequence[AudioClip]) -> list[Prediction]:
-        decoding = self.options.decoding_hash()
-        found = dict(self.transcriber.transcribe(clips, self.transcribe_options))
-        return [
-            Prediction(
-                system=self.system.name,
-                model=self.system.key,
-                decoding=decoding,
-                clip=entry.sha256,
-                id=entry.id,
-                text=found[i].text,
-                audio_seconds=found[i].audio_seconds,
-                seconds_wall=found[i].seconds_wall,
-                performed=found[i].performed,
-            )
-            for i, entry in enumerate(batch.entries)
-        ]
-
-    def speed(self, batches: Sequence[Work]) -> list[float]:
-        """RTFx of `repeats` passes over the same audio, decoded beforehand, after everything is warm."""
-        clips: list[AudioClip] = []
-        enough = SPEED_SECONDS[self.transcriber.device.type]
-        for entry in (entry for batch in batches for entry in batch.entries):
-            if self.options.repeats and sum(clip.seconds for clip in clips) < enough:
-                clips += load_clips([entry])
-        rates = []
-        for _ in range(self.options.repeats if clips else 0):
-            started = time.perf_counter()
-            heard = sum(t.audio_seconds for _, t in self.transcriber.transcribe(clips, self.transcribe_options))
-            rates.append(heard / (time.perf_counter() - started))
-        return rates
+    def told(self, system: str, remaining: float | None) -> RunProgress:
+        seconds = self.total_seconds - self.todo_seconds + self.fresh
+        return RunProgress(system, self.clips, self.total_clips, seconds, self.total_seconds, remaining)

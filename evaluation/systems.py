@@ -67,10 +67,7 @@ def plan_systems(models: Mapping[str, str], recipes: Sequence[tuple[str, MergeRe
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise _bad(Text(f"имя занято дважды: {doubled[0]}", f"the name {doubled[0]} is used twice"))
     opened = {name: open_checkpoint(location) for name, location in models.items()}
-    systems = [
-        System(name, "model", checkpoint.fingerprint(), {"a": checkpoint}, {"a": name})
-        for name, checkpoint in opened.items()
-    ]
+    systems = [model_system(name, checkpoint) for name, checkpoint in opened.items()]
     for name, recipe in recipes:
         systems.append(_merge(name, recipe, opened))
     if not systems:
@@ -94,7 +91,19 @@ def _merge(name: str, recipe: MergeRecipe, models: Mapping[str, Checkpoint]) -> 
             sources[key], parents[key] = models[by_name[key]], by_name[key]
         else:
             raise _bad(Text(f"рецепту {name} не хватает модели «{key}»", f"the recipe {name} lacks its model “{key}”"))
-    identity = [recipe.digest, *(sources[key].fingerprint() for key in needed)]
+    return merge_system(name, recipe, sources, parents)
+
+
+def model_system(name: str, checkpoint: Checkpoint) -> System:
+    """A model as it is."""
+    return System(name, "model", checkpoint.fingerprint(), {"a": checkpoint}, {"a": name})
+
+
+def merge_system(
+    name: str, recipe: MergeRecipe, sources: Mapping[str, Checkpoint], parents: Mapping[str, str]
+) -> System:
+    """A mixture of exactly these sources; `parents`: what the report calls them."""
+    identity = [recipe.digest, *(checkpoint.fingerprint() for checkpoint in sources.values())]
     digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()
     return System(name, "merge", digest, sources, parents, recipe)
 

@@ -1,26 +1,21 @@
-"""What a transcription is, and the plain way to get one: transformers' `generate`, greedy.
+"""What a transcription is, and the walk over a clip's windows that every transcriber shares.
 
-`HuggingFaceTranscriber` is the oracle that the fast engine is tested against and the fallback for models that the
-engine does not know. All times are seconds from the start of the clip.
+All times are seconds from the start of the clip.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from evaluation.features import HOP, WINDOW_FRAMES, WINDOW_SECONDS, content_frames, log_mel
+from evaluation.features import HOP, WINDOW_FRAMES, WINDOW_SECONDS, content_frames
 from evaluation.vocabulary import Vocabulary, bad_option
 from evaluation.windows import TokenSegment, WindowText, walk_windows
 from merger.bilingual import Text
-from merger.errors import Cancelled
 
 CancelPoll = Callable[[], bool]
 
@@ -67,8 +62,8 @@ class TranscribeOptions:
         for it; None switches the gate off.
     no_speech_threshold, logprob_threshold: a window is dropped when <|nospeech|> is more probable than the one and the
         mean log probability of what was written is lower than the other; None switches the gate off.
-    strict: in draft verification, decide near ties by one-token arithmetic, so that the result is bit-exactly that
-        of plain greedy decoding.
+    strict: leave windows in which a choice is too close to call to transformers' own `generate`, so that the result is
+        the one that it writes.
     """
 
     language: str = "ru"
@@ -194,105 +189,3 @@ def window_at(features: torch.Tensor, seek: int) -> torch.Tensor:
     """The 3000 frames from `seek` on, padded with 0.0: float[mel_bins, 3000]."""
     window = features[:, seek : seek + WINDOW_FRAMES]
     return torch.nn.functional.pad(window, (0, WINDOW_FRAMES - window.shape[1]))
-
-
-class HuggingFaceTranscriber:
-    """Greedy transcription by transformers' own `generate`, one call per window.
-
-    `module` is a `WhisperForConditionalGeneration`, `processor` its `WhisperProcessor`. One thread at a time may use a
-    module. Its attention implementation and generation config are left as they were.
-    """
-
-    def __init__(self, module: Any, processor: Any) -> None:
-        self.module = module
-        self.tokenizer = processor.tokenizer
-        self.vocabulary = Vocabulary.of(module, self.tokenizer)
-
-    @torch.inference_mode()
-    def transcribe(self, clip: Clip, options: TranscribeOptions, cancelled: CancelPoll | None = None) -> Transcript:
-        """See `Transcriber.transcribe`."""
-        started = time.perf_counter()
-        timestamps = options.with_timestamps(clip.seconds)
-        prompt = self.vocabulary.prompt(options.language, options.task, timestamps)
-        features = log_mel(clip.samples, self.module.config.num_mel_bins, device=self.module.device)
-        features = features.to(self.module.dtype)
-
-        def decode(seek: int) -> WindowText:
-            return self._decode(window_at(features, seek), prompt, timestamps, options, cancelled)
-
-        pieces = transcribe_windows(decode, clip, options, self.vocabulary)
-        transcript = assemble(pieces, self.vocabulary, self.tokenizer, clip, options)
-        if options.word_times:
-            from evaluation.engine.timing import ModuleTimer
-
-            words = ModuleTimer(self.module, self.tokenizer, self.vocabulary).words(features, pieces, clip, options)
-            transcript = replace(transcript, words=words)
-        return replace(transcript, seconds_wall=time.perf_counter() - started)
-
-    def _decode(
-        self,
-        window: torch.Tensor,
-        prompt: list[int],
-        timestamps: bool,
-        options: TranscribeOptions,
-        cancelled: CancelPoll | None,
-    ) -> WindowText:
-        from transformers.modeling_outputs import BaseModelOutput
-
-        settings = self.vocabulary.generation_config(self.module)
-        if self.vocabulary.prompt_language:
-            settings.language, settings.task = f"<|{options.language}|>", options.task
-        # generate adds the prompt's length to max_length and cuts at the last position
-        settings.max_length = self.vocabulary.new_token_limit(len(prompt), options.max_new_tokens)
-        settings.num_beams, settings.do_sample = 1, False
-        heard = self.module.model.encoder(window[None]).last_hidden_state
-        with _quiet():
-            output = self.module.generate(
-                encoder_outputs=BaseModelOutput(last_hidden_state=heard),
-                generation_config=settings,
-                return_timestamps=timestamps,
-                force_unique_generate_call=True,
-                temperature=0.0,
-                stopping_criteria=_stop_when(cancelled),
-            )
-        tokens = output[0].tolist()[len(prompt) :]
-        if self.vocabulary.end in tokens:
-            tokens = tokens[: tokens.index(self.vocabulary.end)]
-        known = self.vocabulary.no_speech
-
-        def logprobs(extra: list[int]) -> torch.Tensor:
-            ids = torch.tensor([prompt + extra], device=heard.device)
-            forced = self.module(encoder_outputs=BaseModelOutput(last_hidden_state=heard), decoder_input_ids=ids)
-            return torch.log_softmax(forced.logits[0].float(), dim=-1)
-
-        def mean_logprob() -> float:
-            targets = torch.tensor([*tokens, self.vocabulary.end], device=heard.device)
-            return float(logprobs(tokens)[len(prompt) - 1 :].gather(1, targets[:, None]).mean())
-
-        probability = 0.0 if known is None else float(logprobs([])[0, known].exp())
-        return WindowText(tuple(tokens), probability, mean_logprob)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Mute the deprecation notes that `generate` writes about the way it calls itself."""
-    logger = logging.getLogger("transformers.generation")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _stop_when(cancelled: CancelPoll | None) -> Any:
-    """Stopping criteria that leave `generate` by raising Cancelled."""
-    from transformers import StoppingCriteria, StoppingCriteriaList
-
-    class Stop(StoppingCriteria):  # type: ignore[misc]
-        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-            if cancelled is not None and cancelled():
-                raise Cancelled
-            return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-
-    return StoppingCriteriaList([Stop()])

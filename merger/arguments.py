@@ -1,59 +1,25 @@
-"""The command line of a merge: flags derived from the registry, and what they ask for.
-
-Values stay text until the chosen method's own declaration has parsed them, so every message comes from one place, in
-both languages, and all faults are reported together.
-"""
+"""What the command line of a merge asks for: sources, recipes, output. All faults are reported together."""
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, cast
 
-from merger.bilingual import Text
 from merger.curves import parse_curve
 from merger.dtypes import TORCH_NAMES
 from merger.engine import BASE
 from merger.errors import BadParameter, Fault
+from merger.flags import fault, parameter_flags
 from merger.layout import COMPONENTS
-from merger.recipe import MergeRecipe, read_recipe_file
-from merger.registry import ParameterSpec, get_method, methods
+from merger.plan import Verify, parse_shard_size
+from merger.recipe import MergeRecipe
+from merger.recipe_file import StoredRecipe, read_recipe_file
+from merger.registry import get_method, methods
 
 ALL = "all"
-FLAGS: dict[str, tuple[str, Text]] = {
-    "--method": ("NAME", Text("метод слияния или all — все три метода руководства (по умолчанию all)",
-                              "merge method, or all: the guide's three (default all)")),
-    "--model-a": ("PATH", Text("модель A: папка или имя на Hugging Face Hub", "model A: a folder or a Hub id")),
-    "--model-b": ("PATH", Text("модель B: папка или имя на Hugging Face Hub", "model B: a folder or a Hub id")),
-    "--output-dir": ("PATH", Text("папка результата (для all — подпапки direct, slerp, ties)",
-                                  "output folder (all: subfolders direct, slerp, ties)")),
-    "--base": ("PATH", Text("базовая модель, из которой дообучены остальные", "the base that the others started from")),
-    "--model": ("NAME=PATH[:WEIGHT]", Text("ещё одна модель с весом; можно повторять",
-                                           "one more model with its weight; may be repeated")),
-    "--recipe": ("FILE", Text("рецепт из файла JSON или YAML, в том числе recipe.json результата",
-                              "a recipe from a JSON or YAML file, a result's recipe.json included")),
-    "--part": ("PART.PARAMETER=VALUES", Text(
-        "значение для части модели (encoder, decoder, cross_attention, embeddings) или кривая по слоям: "
-        "encoder.direct_alpha=0.2,0.5,0.8; веса в кривой разделяет «/»; можно повторять",
-        "a value for a part of the model (encoder, decoder, cross_attention, embeddings), or a curve over its "
-        "layers: encoder.direct_alpha=0.2,0.5,0.8; “/” stands between weights of a curve; may be repeated")),
-    "--device": ("NAME", Text("auto, cpu, cuda или cuda:N (по умолчанию auto)",
-                              "auto, cpu, cuda, cuda:N (default auto)")),
-    "--dtype": ("NAME", Text("точность результата: F16, BF16, F32 (по умолчанию как у модели A)",
-                             "precision of the result: F16, BF16, F32 (default: as in model A)")),
-    "--donor": ("NAME", Text("чьи config и словарь взять: a, b, … (по умолчанию a)",
-                             "whose config and tokenizer to take: a, b, … (default a)")),
-    "--log": ("FILE", Text("писать журнал в этот файл", "write a log to this file")),
-    "--lang": ("ru|en", Text("язык сообщений", "language of the messages")),
-}  # fmt: skip
-SWITCHES: dict[str, Text] = {
-    "--json": Text("итог в JSON на стандартный вывод", "a JSON summary on standard output"),
-    "--help": Text("эта справка", "this help"),
-}
-_REPEATED = frozenset({"--model", "--part"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 
 
@@ -67,72 +33,8 @@ class MergeRequest:
     device: str
     donor: str
     dtype: str | None
-
-
-def fault(ru: str, en: str, remedy_ru: str, remedy_en: str, parameter: str | None = None) -> Fault:
-    """A fault from four sentences."""
-    return Fault(Text(ru, en), Text(remedy_ru, remedy_en), parameter)
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse without its English messages."""
-
-    def error(self, message: str) -> NoReturn:
-        found = re.search(r"argument (--?[\w-]+)", message)
-        flag = found.group(1) if found else ""
-        raise BadParameter(
-            faults=[
-                fault(
-                    f"{flag}: у ключа нет значения или оно лишнее.",
-                    f"{flag}: the flag lacks its value, or takes none.",
-                    "Посмотрите --help.",
-                    "See --help.",
-                    flag or None,
-                )
-            ]
-        )
-
-
-def parameter_flags() -> dict[str, ParameterSpec]:
-    """Every flag that some method declares, in display order; of equal flags the first declaration."""
-    flags: dict[str, ParameterSpec] = {}
-    for spec in methods().values():
-        for declared in spec.parameters:
-            flags.setdefault(declared.flag, declared)
-    return flags
-
-
-def parse_arguments(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Fault]]:
-    """Flag → text (a list for those that may be repeated, True for switches), and what is wrong with the flags.
-
-    Raises BadParameter if a flag lacks its value.
-    """
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    for flag in [*FLAGS, *parameter_flags()]:
-        parser.add_argument(flag, dest=flag, action="append")
-    for flag in SWITCHES:
-        parser.add_argument(flag, *(["-h"] if flag == "--help" else []), dest=flag, action="store_true")
-    found, unknown = parser.parse_known_args(list(arguments))
-    given: dict[str, Any] = {flag: value for flag, value in vars(found).items() if value}
-    faults = [
-        fault(f"Незнакомый ключ «{word}».", f"Unknown argument “{word}”.", "Посмотрите --help.", "See --help.", word)
-        for word in unknown
-    ]
-    for flag, values in given.items():
-        if flag in SWITCHES or flag in _REPEATED:
-            continue
-        if len(values) > 1 and len(set(values)) > 1:
-            faults.append(
-                fault(
-                    f"{flag} указан несколько раз с разными значениями.",
-                    f"{flag} is given several times with different values.",
-                    "Оставьте одно значение.",
-                    "Keep one value.",
-                    flag,
-                )
-            )
-        given[flag] = values[-1]
-    return given, faults
+    max_shard_bytes: int | None = None
+    verify: Verify = "written"
 
 
 def read_request(given: Mapping[str, Any], found: Sequence[Fault] = ()) -> MergeRequest:
@@ -140,12 +42,35 @@ def read_request(given: Mapping[str, Any], found: Sequence[Fault] = ()) -> Merge
     faults = list(found)
     sources, weights = _sources(given, faults)
     recipes: dict[str, MergeRecipe] = {}
+    stored: StoredRecipe | None = None
     try:
-        recipes = _stored_recipe(given) if "--recipe" in given else _flag_recipes(given, weights)
+        if "--recipe" in given:
+            stored = _stored_recipe(given)
+            recipes = {"": stored.recipe}
+            sources = {**stored.recipe.sources, **sources}
+        else:
+            recipes = _flag_recipes(given, weights)
     except BadParameter as error:
         faults.extend(error.faults)
-    if "--recipe" in given and recipes:
-        sources = {**recipes[""].sources, **sources}
+    faults += _missing(given, sources)
+    dtype, max_shard_bytes = _layout(given, stored, faults)
+    verify = given.get("--verify", "written")
+    if verify not in {"written", "full"}:
+        faults.append(
+            fault(f"--verify: «{verify}» непонятно.", f"--verify: “{verify}” is unclear.",
+                  "Есть: written, full.", "There are: written, full.", "--verify")
+        )  # fmt: skip
+    if faults:
+        raise BadParameter(faults=faults)
+    donor = given.get("--donor") or (stored and stored.donor) or next(key for key in sources if key != BASE)
+    output = Path(given["--output-dir"]).expanduser()
+    device = given.get("--device", "auto")
+    return MergeRequest(recipes, sources, output, device, donor, dtype, max_shard_bytes, cast(Verify, verify))
+
+
+def _missing(given: Mapping[str, Any], sources: Mapping[str, str]) -> list[Fault]:
+    """Models and the output folder that should have been named."""
+    faults = []
     for flag, key in (("--model-a", "a"), ("--model-b", "b")):
         if key not in sources and len([name for name in sources if name != BASE]) < 2:
             faults.append(
@@ -161,18 +86,28 @@ def read_request(given: Mapping[str, Any], found: Sequence[Fault] = ()) -> Merge
                 "Добавьте --output-dir ПУТЬ.", "Add --output-dir PATH.", "--output-dir",
             )
         )  # fmt: skip
-    dtype = given["--dtype"].upper() if "--dtype" in given else None
-    if dtype is not None and dtype not in TORCH_NAMES:
-        names = ", ".join(TORCH_NAMES)
-        faults.append(
-            fault(f"--dtype: нет точности «{dtype}».", f"--dtype: there is no precision “{dtype}”.",
-                  f"Есть: {names}.", f"There are: {names}.", "--dtype")
-        )  # fmt: skip
-    if faults:
-        raise BadParameter(faults=faults)
-    donor = given.get("--donor") or next(key for key in sources if key != BASE)
-    output = Path(given["--output-dir"]).expanduser()
-    return MergeRequest(recipes, sources, output, given.get("--device", "auto"), donor, dtype)
+    return faults
+
+
+def _layout(
+    given: Mapping[str, Any], stored: StoredRecipe | None, faults: list[Fault]
+) -> tuple[str | None, int | None]:
+    """Precision and shard size: what the flags say, else what a stored export says."""
+    dtype, most = (stored.dtype, stored.max_shard_bytes) if stored else (None, None)
+    if "--dtype" in given:
+        dtype = str(given["--dtype"]).upper()
+        if dtype not in TORCH_NAMES:
+            names = ", ".join(TORCH_NAMES)
+            faults.append(
+                fault(f"--dtype: нет точности «{dtype}».", f"--dtype: there is no precision “{dtype}”.",
+                      f"Есть: {names}.", f"There are: {names}.", "--dtype")
+            )  # fmt: skip
+    if "--max-shard-size" in given:
+        try:
+            most = parse_shard_size(given["--max-shard-size"])
+        except BadParameter as error:
+            faults.extend(error.faults)
+    return dtype, most
 
 
 def _sources(given: Mapping[str, Any], faults: list[Fault]) -> tuple[dict[str, str], list[float | None]]:
@@ -207,7 +142,7 @@ def _split_weight(text: str) -> tuple[str, float | None]:
     return text, None
 
 
-def _stored_recipe(given: Mapping[str, Any]) -> dict[str, MergeRecipe]:
+def _stored_recipe(given: Mapping[str, Any]) -> StoredRecipe:
     extra = sorted({"--method", "--part", *parameter_flags()} & set(given))
     if extra:
         flags = ", ".join(extra)
@@ -217,7 +152,7 @@ def _stored_recipe(given: Mapping[str, Any]) -> dict[str, MergeRecipe]:
                       "Исправьте рецепт в файле.", "Change the recipe in its file.", "--recipe")
             ]
         )  # fmt: skip
-    return {"": read_recipe_file(given["--recipe"])}
+    return read_recipe_file(given["--recipe"])
 
 
 def _flag_recipes(given: Mapping[str, Any], weights: Sequence[float | None]) -> dict[str, MergeRecipe]:

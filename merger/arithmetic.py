@@ -15,7 +15,6 @@ import numpy as np
 
 from merger.arrays import Array
 from merger.bilingual import Text
-from merger.digests import plain_pieces
 from merger.dtypes import TORCH_NAMES, all_finite, narrow, widen
 from merger.errors import DeviceUnavailable, OutOfMemory
 from merger.operators import Cut, Operator
@@ -44,10 +43,6 @@ class Arithmetic:
         """Whether raw bytes hold neither NaN nor infinity."""
         return all_finite(raw, dtype)
 
-    def hash_pieces(self, data: np.ndarray) -> bytes | None:
-        """Digests of consecutive whole pieces (see `digests`)."""
-        return plain_pieces(data)
-
     def gram(self, view: StreamView) -> np.ndarray | None:
         """A faster `TensorView.gram`, or None."""
         return None
@@ -68,10 +63,12 @@ class Arithmetic:
         start: int,
         out: np.ndarray,
         dtype: str,
+        spoilt: np.ndarray | None = None,
     ) -> bool:
         """Apply an operator from raw bytes to raw bytes in one go, if there is a kernel for it; False if not.
 
-        `raws` are the sources' stretches, the base's last if the method has one.
+        `raws` are the sources' stretches, the base's last if the method has one. In `spoilt`, int32[len(raws) + 1], a
+        kernel sets the places of those that hold NaN or infinity to 1, the last place for the result.
         """
         return False
 

@@ -20,7 +20,7 @@ from typing import Any
 from merger.bilingual import Text
 from merger.errors import CorruptFile, MissingFile, MissingShard, PathNotAllowed, UnsafeFormat
 from merger.hashing import file_sha256
-from merger.hub import fetch_model, fetch_small_files
+from merger.hub import HubRules, fetch_model, fetch_small_files
 from merger.layout import EMBEDDING, TIED_HEAD
 from merger.safetensors_header import TensorEntry, read_header
 
@@ -147,6 +147,7 @@ def open_checkpoint(
     *,
     allowed_roots: Iterable[str | os.PathLike[str]] | None = None,
     name: str | None = None,
+    hub: HubRules | None = None,
 ) -> Checkpoint:
     """Open a model folder (or its safetensors file) or a Hub id; reads headers and configs, no weights.
 
@@ -155,7 +156,7 @@ def open_checkpoint(
     """
     given = os.fspath(path_or_hub_id)
     if is_hub_id(given):
-        folder = fetch_model(given)
+        folder = fetch_model(given, hub)
         return open_folder(folder, location=given, name=name, hub_id=given, revision=folder.name)
     path = _local_folder(given, None if allowed_roots is None else list(allowed_roots))
     return open_folder(path, location=given, name=name)
@@ -192,7 +193,10 @@ def _local_folder(given: str, allowed_roots: list[str | os.PathLike[str]] | None
 
 def check_allowed(path: Path, allowed_roots: Iterable[str | os.PathLike[str]], given: str) -> None:
     """Raises PathNotAllowed unless `path`, symbolic links followed, lies in one of the roots."""
-    real = path.resolve()
+    try:
+        real = path.resolve()
+    except (OSError, ValueError, RuntimeError):  # a loop of links, a null byte, a name that is too long
+        raise PathNotAllowed(path=given) from None
     if not any(real.is_relative_to(Path(root).expanduser().resolve()) for root in allowed_roots):
         raise PathNotAllowed(path=given)
 

@@ -8,10 +8,10 @@ import textwrap
 import time
 from typing import TextIO
 
-from merger.arguments import FLAGS, SWITCHES
 from merger.bilingual import Text, byte_size, number
 from merger.disk import MergeReport, Progress
 from merger.errors import WhisperMergeError
+from merger.flags import FLAGS, SWITCHES
 from merger.registry import ParameterSpec, methods
 
 STAGE_NAMES = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +12,16 @@ from pathlib import Path
 
 from merger.arithmetic import Arithmetic, as_out_of_memory, choose_arithmetic
 from merger.bilingual import Text
-from merger.checkpoint import SINGLE_FILE, Checkpoint
+from merger.checkpoint import INDEX_FILE, Checkpoint
 from merger.compatibility import compare
 from merger.engine import BASE, Engine, MethodFailed, Output
 from merger.errors import BadParameter, Cancelled, Fault, OutputIsInput, OutputOccupied
 from merger.fitting import require_fit
+from merger.hashing import SourceHashes
 from merger.layout import TIED_HEAD
 from merger.model_card import licence_warning, model_card
-from merger.output import OutputFile
-from merger.plan import OutputPlan, plan_output
+from merger.output import OutputFile, Writers
+from merger.plan import MAX_SHARD_BYTES, OutputPlan, Verify, plan_output
 from merger.provenance import CARD_FILE, RECIPE_FILE, Record, no_hashes, write_checksums, write_json
 from merger.recipe import MergeRecipe
 from merger.report import STAGES, MergeReport, Progress, angles_of
@@ -29,7 +29,7 @@ from merger.sidecars import write_sidecars
 from merger.space import require_space
 from merger.stream import SourceFiles
 from merger.transaction import FolderTransaction, disk_errors, sweep
-from merger.verify import check_written, foreign_files
+from merger.verify import check_written, foreign_files, verify_folder
 
 __all__ = ["STAGES", "MergeReport", "Progress", "merge_outputs", "merge_to_folder"]
 
@@ -56,11 +56,15 @@ def merge_to_folder(
     cancelled: Callable[[], bool] | None = None,
     donor: str = "a",
     dtype: str | None = None,
+    max_shard_bytes: int | None = None,
+    verify: Verify = "written",
 ) -> MergeReport:
     """Merge `sources` (keys "a", "b", …, "base") by `recipe` into a complete model folder.
 
-    `donor` names the source that gives config and tokenizer; `dtype` (F16, BF16, F32) overrides the first source's.
-    Nothing is visible under `output_dir` before the whole model is there. Raises the errors of `merger.errors`.
+    `donor` names the source that gives config and tokenizer; `dtype` (F16, BF16, F32) overrides the first source's;
+    `max_shard_bytes` (50 GB unless given) splits the weights. `verify="full"` reads the whole result back from the
+    disk before it appears. Nothing is visible under `output_dir` before the whole model is there. Raises the errors
+    of `merger.errors`.
     """
     return merge_outputs(
         {Path(output_dir): recipe},
@@ -70,6 +74,8 @@ def merge_to_folder(
         cancelled=cancelled,
         donor=donor,
         dtype=dtype,
+        max_shard_bytes=max_shard_bytes,
+        verify=verify,
     )[0]
 
 
@@ -82,6 +88,8 @@ def merge_outputs(
     cancelled: Callable[[], bool] | None = None,
     donor: str = "a",
     dtype: str | None = None,
+    max_shard_bytes: int | None = None,
+    verify: Verify = "written",
 ) -> list[MergeReport]:
     """Merge into several folders with one pass over the sources; see `merge_to_folder`."""
     started = time.monotonic()
@@ -91,13 +99,16 @@ def merge_outputs(
     targets = {(target.resolve() if os.path.islink(target) else target): recipe for target, recipe in outputs.items()}
     tasks = [_Task(target, recipe, recipe) for target, recipe in targets.items()]
     shared = _check(tasks, sources, donor)
-    plan = plan_output(next(iter(sources.values())), dtype)
+    plan = plan_output(next(iter(sources.values())), dtype, max_shard_bytes or MAX_SHARD_BYTES)
     total = plan.nbytes * len(tasks)
     tell(Progress("checking", 0, total))
     require_space(tasks[0].target.parent, plan.disk_bytes() * len(tasks))
-    hashes = _Hashes(sources)
+    hashes = SourceHashes(sources)
     while True:
-        run = _Run(sources, tasks, plan, arithmetic, donor, dtype, tell, cancelled or (lambda: False))
+        records = [
+            Record(task.recipe, task.requested, sources, donor, dtype, max_shard_bytes, task.reason) for task in tasks
+        ]
+        run = _Run(sources, tasks, records, plan, arithmetic, tell, cancelled or (lambda: False), verify)
         try:
             results = run.merge(hashes, shared)
             break
@@ -152,73 +163,59 @@ def _check_target(target: Path, sources: Mapping[str, Checkpoint]) -> None:
         raise OutputOccupied(path=str(target), files=[*foreign[:5], *(["…"] if len(foreign) > 5 else [])])
 
 
-class _Hashes:
-    """SHA-256 of the sources, computed beside the merge: they are needed only when the header is written."""
-
-    def __init__(self, sources: Mapping[str, Checkpoint]) -> None:
-        self._found: dict[str, dict[str, str]] = {}
-        self._failure: Exception | None = None
-        self._sources = sources
-        self._thread = threading.Thread(target=self._compute, name="hashes", daemon=True)
-        self._thread.start()
-
-    def _compute(self) -> None:
-        try:
-            for key, model in self._sources.items():
-                self._found[key] = model.file_hashes()
-        except Exception as error:  # raised again where the hashes are asked for
-            self._failure = error
-
-    def get(self) -> dict[str, dict[str, str]]:
-        """The hashes by source and file name."""
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-        return self._found
-
-
 @dataclass(frozen=True)
 class _Run:
     """One attempt to write all outputs."""
 
     sources: Mapping[str, Checkpoint]
     tasks: Sequence[_Task]
+    records: Sequence[Record]
     plan: OutputPlan
     arithmetic: Arithmetic
-    donor: str
-    dtype: str | None
     tell: Callable[[Progress], None]
     cancelled: Callable[[], bool]
+    verify: Verify
 
-    def merge(self, hashes: _Hashes, shared: Sequence[Text]) -> list[Output]:
+    @property
+    def total(self) -> int:
+        """Bytes of all outputs."""
+        return self.plan.nbytes * len(self.tasks)
+
+    def merge(self, hashes: SourceHashes, shared: Sequence[Text]) -> list[Output]:
         """Write, verify and commit every output. Raises MethodFailed and coded errors."""
-        total = self.plan.nbytes * len(self.tasks)
-        records = [
-            Record(task.recipe, task.requested, self.sources, self.donor, self.dtype, task.reason)
-            for task in self.tasks
-        ]
         with contextlib.ExitStack() as stack:
             folders = [stack.enter_context(FolderTransaction(task.target)) for task in self.tasks]
             stack.enter_context(disk_errors(self.tasks[0].target, self.plan.disk_bytes() * len(self.tasks)))
             files = stack.enter_context(SourceFiles(self.sources))
+            writers = stack.enter_context(Writers())
             outputs = []
-            for task, transaction, record in zip(self.tasks, folders, records, strict=True):
-                data_start = len(self.plan.header(record.metadata(no_hashes(self.sources))))
-                file = OutputFile(transaction.folder / SINGLE_FILE, data_start + self.plan.nbytes)
-                stack.callback(file.abandon)
-                outputs.append(Output(task.recipe, self.plan, file, data_start))
+            for task, transaction, record in zip(self.tasks, folders, self.records, strict=True):
+                opened = self._open_files(transaction.folder, record, writers, stack)
+                outputs.append(Output(task.recipe, self.plan, opened))
             names = {key: model.name for key, model in self.sources.items()}
             config = next(iter(self.sources.values())).config
             engine = Engine(files, config, outputs, self.arithmetic, names)
-            engine.run(lambda done: self.tell(Progress("merging", done, total)), self.cancelled)
-            self.tell(Progress("syncing", total, total))
-            for task, transaction, record, output in zip(self.tasks, folders, records, outputs, strict=True):
+            engine.run(lambda done: self.tell(Progress("merging", done, self.total)), self.cancelled)
+            self.tell(Progress("syncing", self.total, self.total))
+            for task, transaction, record, output in zip(self.tasks, folders, self.records, outputs, strict=True):
                 self._complete(task, transaction.folder, record, output, hashes.get(), shared)
-            if self.cancelled():
-                raise Cancelled()
+            for number, transaction in enumerate(folders):
+                self._verify(transaction.folder, number)
             for transaction in folders:
-                transaction.commit(lambda stage: self.tell(Progress(stage, total, total)))
+                transaction.commit(lambda stage: self.tell(Progress(stage, self.total, self.total)))
         return outputs
+
+    def _open_files(
+        self, folder: Path, record: Record, writers: Writers, stack: contextlib.ExitStack
+    ) -> dict[str, OutputFile]:
+        """The weight files of one output, with room for headers as long as the ones that will be written."""
+        opened = {}
+        metadata = record.metadata(no_hashes(self.sources))
+        for name, tensors in self.plan.files.items():
+            header_bytes, data_bytes = len(self.plan.header(name, metadata)), sum(each.nbytes for each in tensors)
+            file = opened[name] = OutputFile(folder / name, header_bytes, data_bytes, writers)
+            stack.callback(file.abandon)
+        return opened
 
     def _complete(
         self,
@@ -229,21 +226,40 @@ class _Run:
         hashes: Mapping[str, Mapping[str, str]],
         shared: Sequence[Text],
     ) -> None:
-        """Header, sidecars, recipe, card and checksums; then look at what is there."""
-        total = self.plan.nbytes * len(self.tasks)
-        header = self.plan.header(record.metadata(hashes))
-        output.file.write(memoryview(header), 0)
-        output.file.finish()
-        self.tell(Progress("sidecars", total, total))
+        """Headers, index, sidecars, recipe, card and checksums."""
+        metadata = record.metadata(hashes)
+        headers = {name: self.plan.header(name, metadata) for name in output.files}
+        for name, file in output.files.items():
+            file.finish(headers[name])
+        self.tell(Progress("sidecars", self.total, self.total))
+        index = self.plan.index()
+        if index is not None:
+            write_json(folder / INDEX_FILE, index)
         head = any(tensor.name == TIED_HEAD for tensor in self.plan.tensors)
         main_dtype = max(self.plan.tensors, key=lambda tensor: tensor.nbytes).dtype
-        models = list(self.sources.values())
-        task.warnings += [*shared, *write_sidecars(folder, models, self.sources[self.donor], main_dtype, head)]
+        donor = self.sources[record.donor]
+        task.warnings += [*shared, *write_sidecars(folder, list(self.sources.values()), donor, main_dtype, head)]
         write_json(folder / RECIPE_FILE, record.to_json(hashes))
         (folder / CARD_FILE).write_text(model_card(record, task.warnings), encoding="utf-8")
-        write_checksums(folder, header, {tensor.name: output.digests[tensor.name] for tensor in self.plan.tensors})
-        self.tell(Progress("verifying", total, total))
+        write_checksums(folder, self.plan, headers, output.digests)
+
+    def _verify(self, folder: Path, number: int) -> None:
+        """Look at what is there: its structure always, every byte if that was asked for."""
+        before = self.plan.nbytes * number
+        self.tell(Progress("verifying", self.total if self.verify == "written" else before, self.total))
         check_written(folder, self.plan)
+
+        def progress(done: int, _: int) -> None:
+            self.tell(Progress("verifying", before + done, self.total))
+            self._check_cancelled()
+
+        if self.verify == "full":
+            verify_folder(folder, progress)
+        self._check_cancelled()
+
+    def _check_cancelled(self) -> None:
+        if self.cancelled():
+            raise Cancelled()
 
 
 def _after_failure(failure: MethodFailed, tasks: Sequence[_Task], arithmetic: Arithmetic) -> Arithmetic:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from merger.arithmetic import Arithmetic
-from merger.digests import TensorDigest
+from merger.digests import new_digest
 from merger.dtypes import WIDTH
 from merger.errors import Cancelled, NonfiniteWeights
 from merger.layout import Place, place_of
@@ -40,16 +40,32 @@ FAILURES = (MemoryError, ArithmeticError, np.linalg.LinAlgError, RuntimeError)
 
 @dataclass
 class Output:
-    """One model that is being written: its recipe, plan and file, and what became of it."""
+    """One model that is being written: its recipe, plan and files, and what became of it."""
 
     recipe: MergeRecipe
     plan: OutputPlan
-    file: OutputFile
-    data_start: int
+    files: Mapping[str, OutputFile]  # by the names of the plan
     survey: Any = None
     digests: dict[str, str] = field(default_factory=dict)  # per tensor, see `digests`
     copied: int = 0  # tensors equal in all sources, copied as they are
     notes: dict[str, dict[str, float]] = field(default_factory=dict)  # what the method noted per tensor
+
+
+@dataclass
+class _Job:
+    """What one output does with one tensor: `used` are the sources read; `copied`: one, bit for bit."""
+
+    output: Output
+    target: OutputTensor
+    operator: Operator
+    used: Sequence[int]
+    dtypes: Sequence[str]
+    copied: bool
+
+    def __post_init__(self) -> None:
+        self.file = self.output.files[self.target.file]
+        self.digest = new_digest()
+        self.spoilt = np.zeros(len(self.used) + 1, np.int32)  # which of them, or the result, hold NaN or infinity
 
 
 class MethodFailed(Exception):
@@ -161,20 +177,29 @@ class Engine:
         shape = self._outputs[0].plan.tensors[index].shape
         place = place_of(name, shape, self._config)
         tensor = StreamedTensor(self._files, place, buffers, self._arithmetic.step, self._check_stop)
-        operators = [(output, self._plan(output, tensor)) for output in self._outputs]
-        digests = [TensorDigest(self._arithmetic.hash_pieces) for _ in operators]
-        row = max(operator.row for _, operator in operators)
-        for start, count in tensor.stretches(row):
-            for (output, operator), digest in zip(operators, digests, strict=True):
-                target = output.plan.tensors[index]
-                out = buffers.get("out", count * WIDTH[target.dtype])
-                self._merge_stretch(output, operator, tensor, start, out, target)
-                digest.update(out)
-                output.file.write(out.data, output.data_start + target.offset + start * WIDTH[target.dtype])
-                with self._lock:
-                    self._done_bytes += len(out)
-        for (output, _), digest in zip(operators, digests, strict=True):
-            output.digests[name] = digest.hexdigest()
+        jobs = [self._job(output, output.plan.tensors[index], tensor) for output in self._outputs]
+        for start, count in tensor.stretches(max(job.operator.row for job in jobs)):
+            written = 0
+            for job in jobs:
+                out = buffers.get("out", count * WIDTH[job.target.dtype])
+                self._merge_stretch(job, tensor, start, out)
+                job.digest.update(out)
+                job.file.write(out, job.target.offset + start * WIDTH[job.target.dtype])
+                written += len(out)
+            with self._lock:
+                self._done_bytes += written
+        for job in jobs:
+            job.output.digests[name] = job.digest.hexdigest()
+
+    def _job(self, output: Output, target: OutputTensor, tensor: StreamedTensor) -> _Job:
+        operator = self._plan(output, tensor)
+        sources, base = self._indices(output)
+        used = sources if base is None else [*sources, base]
+        copied = operator.copied_source() if isinstance(operator, Linear) else None
+        as_it_is = copied is not None and tensor.dtypes[sources[copied]] == target.dtype
+        if copied is not None and as_it_is:
+            used = [sources[copied]]
+        return _Job(output, target, operator, used, [tensor.dtypes[index] for index in used], as_it_is)
 
     def _indices(self, output: Output) -> tuple[list[int], int | None]:
         """Which sources an output's method uses, and the base's index if it needs one."""
@@ -198,35 +223,29 @@ class Engine:
             output.notes[tensor.place.name] = view.notes
         return operator
 
-    def _merge_stretch(
-        self,
-        output: Output,
-        operator: Operator,
-        tensor: StreamedTensor,
-        start: int,
-        out: np.ndarray,
-        target: OutputTensor,
-    ) -> None:
-        sources, base = self._indices(output)
-        count = len(out) // WIDTH[target.dtype]
-        copied = operator.copied_source() if isinstance(operator, Linear) else None
-        used = [sources[copied]] if copied is not None else sources if base is None else [*sources, base]
-        raws = [tensor.raw(index, start, count) for index in used]
-        dtypes = [tensor.dtypes[index] for index in used]
-        for index, raw, dtype in zip(used, raws, dtypes, strict=True):
-            if not self._arithmetic.finite(raw, dtype):
-                self._note_nonfinite(self._files.keys[index], tensor.place)
-        if copied is not None and dtypes[0] == target.dtype:
+    def _merge_stretch(self, job: _Job, tensor: StreamedTensor, start: int, out: np.ndarray) -> None:
+        arithmetic, dtype = self._arithmetic, job.target.dtype
+        count = len(out) // WIDTH[dtype]
+        raws = [tensor.raw(index, start, count) for index in job.used]
+        spoilt = job.spoilt
+        if job.copied:
             out[:] = raws[0]
-        elif not self._arithmetic.apply(operator, raws, dtypes, start, out, target.dtype):
-            view = StreamView(tensor, sources, base, self._arithmetic, output.survey)
+            spoilt[0] = not arithmetic.finite(out, dtype)
+        elif not arithmetic.apply(job.operator, raws, job.dtypes, start, out, dtype, spoilt):
+            sources, base = self._indices(job.output)
+            view = StreamView(tensor, sources, base, arithmetic, job.output.survey)
             try:
-                merged = operator(view.chunk(start, count))
+                merged = job.operator(view.chunk(start, count))
             except FAILURES as error:
-                raise MethodFailed(output, error) from error
-            self._arithmetic.store(merged, target.dtype, out)
-        if not self._arithmetic.finite(out, target.dtype):
-            self._note_nonfinite(f"result {output.recipe.method}", tensor.place)
+                raise MethodFailed(job.output, error) from error
+            arithmetic.store(merged, dtype, out)
+            spoilt[:-1] = [not arithmetic.finite(raw, kind) for raw, kind in zip(raws, job.dtypes, strict=True)]
+            spoilt[-1] = not arithmetic.finite(out, dtype)
+        if spoilt.any():
+            names = [self._files.keys[index] for index in job.used] + [f"result {job.output.recipe.method}"]
+            for name in itertools.compress(names, spoilt):
+                self._note_nonfinite(name, tensor.place)
+            spoilt[:] = 0
 
     def _note_nonfinite(self, key: str, place: Place) -> None:
         with self._lock:

@@ -12,6 +12,7 @@
     ├── IncompatibleModels           INCOMPATIBLE_MODELS all mismatches at once
     ├── BadParameter                 BAD_PARAMETER       all faults at once
     ├── BadRecipe                    BAD_RECIPE
+    ├── ModelTooLarge                MODEL_TOO_LARGE     above a server's limit
     ├── PathNotAllowed               PATH_NOT_ALLOWED
     ├── OutputIsInput                OUTPUT_IS_INPUT
     ├── OutputOccupied               OUTPUT_OCCUPIED     holds files that this program did not write
@@ -20,7 +21,8 @@
     ├── OutOfMemory                  OUT_OF_MEMORY
     ├── DeviceUnavailable            DEVICE_UNAVAILABLE
     ├── Offline                      OFFLINE
-    └── Cancelled                    CANCELLED
+    ├── Cancelled                    CANCELLED
+    └── InternalError                INTERNAL            a fault of the program
 
 Every class has a code, one plain sentence and a remedy in both languages. The words are templates; the facts given to
 the constructor fill them. (Longer than other files because it is a catalogue: one place to read them all.)
@@ -28,6 +30,7 @@ the constructor fill them. (Longer than other files because it is a catalogue: o
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -218,6 +221,17 @@ class NonfiniteWeights(ModelFileError):
     )
 
 
+class ModelTooLarge(WhisperMergeError):
+    """A model above this server's limit. Facts: `model`, `size`, `limit` (readable sizes as Text)."""
+
+    code = "MODEL_TOO_LARGE"
+    sentence_text = Text(
+        "Веса модели «{model}» занимают {size}, здесь можно не больше {limit}.",
+        "The weights of “{model}” take {size}; {limit} is the most here.",
+    )
+    remedy_text = Text("Выберите модель поменьше или float16.", "Choose a smaller model, or one in float16.")
+
+
 class PathNotAllowed(WhisperMergeError):
     """A path outside the folders that this server may use. Facts: `path` as the user gave it."""
 
@@ -324,3 +338,19 @@ class Cancelled(WhisperMergeError):
     code = "CANCELLED"
     sentence_text = Text("Остановлено по вашей просьбе.", "Stopped at your request.")
     remedy_text = Text("Прежнее состояние не изменилось.", "What was there before is unchanged.")
+
+
+class InternalError(WhisperMergeError):
+    """A fault of the program, not of the person; the log holds the rest under the id."""
+
+    code = "INTERNAL"
+    sentence_text = Text("В программе произошла ошибка.", "The program has failed.")
+    remedy_text = Text(
+        "Попробуйте ещё раз; если повторится, сообщите номер ошибки: по нему она находится в журнале.",
+        "Try again; if it happens again, report the error's number, which finds it in the log.",
+    )
+
+
+def error_id() -> str:
+    """Eight hex digits that join what a person was told to a line of the log."""
+    return secrets.token_hex(4)

@@ -10,8 +10,11 @@ import contextlib
 import hashlib
 import json
 import os
+import threading
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 # A file changed within the clock's resolution of the moment it was hashed could change again unseen.
 SETTLED_SECONDS = 2.0
@@ -42,6 +45,49 @@ def file_sha256(path: Path) -> str:
     if _identity(real) == before and time.time() - real.stat().st_ctime > SETTLED_SECONDS:
         _remember(record, {"identity": before, "sha256": digest})
     return digest
+
+
+class Hashed(Protocol):
+    """A model whose weight files can be hashed (`checkpoint.Checkpoint`)."""
+
+    def file_hashes(self) -> dict[str, str]:
+        """SHA-256 (hex) of every weight file by its name."""
+        ...
+
+
+class SourceHashes:
+    """SHA-256 of all sources, computed beside the merge: they are needed only when the header is written.
+
+    One thread per core takes model after model; a single stream of SHA-256 is slower than any of the disk's.
+    """
+
+    def __init__(self, sources: Mapping[str, Hashed]) -> None:
+        self._found: dict[str, dict[str, str]] = {}
+        self._failure: Exception | None = None
+        self._sources = sources
+        waiting = iter(list(sources))
+        count = min(len(sources), os.cpu_count() or 1)
+        # Daemons: a merge that is stopped does not wait for them.
+        self._threads = [
+            threading.Thread(target=self._compute, args=(waiting,), name="hashes", daemon=True) for _ in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _compute(self, waiting: Iterator[str]) -> None:
+        try:
+            for key in waiting:  # an iterator over a list gives each key to one thread only
+                self._found[key] = self._sources[key].file_hashes()
+        except Exception as error:  # raised again where the hashes are asked for
+            self._failure = error
+
+    def get(self) -> dict[str, dict[str, str]]:
+        """The hashes by source and file name, sources in their order."""
+        for thread in self._threads:
+            thread.join()
+        if self._failure is not None:
+            raise self._failure
+        return {key: self._found[key] for key in self._sources}
 
 
 def _identity(path: Path) -> list[int]:

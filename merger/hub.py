@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from merger.bilingual import Text
-from merger.errors import Offline
+from merger.bilingual import Text, byte_size
+from merger.errors import ModelTooLarge, Offline
+
+log = logging.getLogger(__name__)
 
 SMALL_FILES = ("*.json", "*.txt", "*.jinja", "README.md")
 WEIGHTS = ("*.safetensors",)
@@ -14,25 +18,65 @@ WEIGHTS = ("*.safetensors",)
 ANSWER_SECONDS = 5
 
 
+@dataclass(frozen=True)
+class HubRules:
+    """`anonymous`: without this machine's token, so that strangers read nothing it opens. `max_bytes` of weights."""
+
+    anonymous: bool = False
+    max_bytes: int | None = None
+
+
 def fetch_small_files(hub_id: str) -> Path:
     """Configs, tokenizer and card of a model in the Hub's cache, resolved to a commit. Raises Offline."""
-    return _snapshot(hub_id, SMALL_FILES)
+    return _snapshot(hub_id, SMALL_FILES, HubRules())
 
 
-def fetch_model(hub_id: str) -> Path:
-    """The whole model in the Hub's cache: safetensors and what lies beside them, nothing else. Raises Offline."""
-    return _snapshot(hub_id, (*SMALL_FILES, *WEIGHTS))
+def fetch_model(hub_id: str, rules: HubRules | None = None) -> Path:
+    """The whole model in the Hub's cache: safetensors and what lies beside them, nothing else.
+
+    Raises Offline, and ModelTooLarge before anything is fetched.
+    """
+    return _snapshot(hub_id, (*SMALL_FILES, *WEIGHTS), rules or HubRules())
 
 
-def _snapshot(hub_id: str, patterns: Sequence[str]) -> Path:
+def _commit_within(hub_id: str, rules: HubRules) -> str | None:
+    """The commit whose weights were found small enough; None where the Hub does not answer. Raises ModelTooLarge."""
+    from huggingface_hub import HfApi
+
+    try:
+        token = False if rules.anonymous else None
+        info = HfApi(token=token).model_info(hub_id, files_metadata=True, timeout=ANSWER_SECONDS)
+    except Exception as error:  # the library lets its HTTP client's own errors through
+        log.info("the Hub tells nothing of %s: %s", hub_id, type(error).__name__)
+        return None
+    weights = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith(".safetensors"))
+    if rules.max_bytes is not None and weights > rules.max_bytes:
+        raise too_large(hub_id, weights, rules.max_bytes)
+    commit: str | None = info.sha
+    return commit
+
+
+def too_large(model: str, nbytes: int, limit: int) -> ModelTooLarge:
+    """The error for weights of `nbytes`."""
+    size, most = (Text(byte_size(count, "ru"), byte_size(count, "en")) for count in (nbytes, limit))
+    return ModelTooLarge(model=model, size=size, limit=most)
+
+
+def _snapshot(hub_id: str, patterns: Sequence[str], rules: HubRules) -> Path:
     try:
         import huggingface_hub
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
     except ImportError as error:
         raise Offline(model=hub_id, detail=Text("нет пакета huggingface_hub", "huggingface_hub is missing")) from error
+    commit = None if rules.max_bytes is None else _commit_within(hub_id, rules)
     try:
         folder = huggingface_hub.snapshot_download(
-            hub_id, allow_patterns=list(patterns), etag_timeout=ANSWER_SECONDS
+            hub_id,
+            allow_patterns=list(patterns),
+            etag_timeout=ANSWER_SECONDS,
+            revision=commit,
+            token=False if rules.anonymous else None,
+            local_files_only=rules.max_bytes is not None and commit is None,  # of unknown size: only what is here
         )
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         detail = Text("такой модели нет или она закрыта", "there is no such model, or it is private")

@@ -2,7 +2,8 @@
  *
  * Every function has a plain numpy twin that defines it, and tests hold both to the same bits. Therefore: no
  * contraction of a*b+c, no reassociation, sums in the order that merger/views.py writes down (LANES running sums per
- * SUM_BLOCK elements, added in order).
+ * SUM_BLOCK elements, added in order). (One translation unit, a little longer than other files; the loops that were
+ * written a second time for AVX-512 are in kernels_wide.h.)
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -92,18 +93,32 @@ static inline size_t step(int64_t i, int64_t n) { return (size_t)(n - i < BLOCK 
 void wm_widen(int dtype, const void *raw, int64_t n, float *out) { widen(dtype, raw, (size_t)n, out); }
 void wm_narrow(int dtype, const float *in, int64_t n, void *raw) { narrow(dtype, in, (size_t)n, raw); }
 
+/* Infinity has the largest pattern of all numbers, and NaN a larger one. */
 int wm_finite(int dtype, const void *raw, int64_t n) {
     if (dtype == F32) {
         const uint32_t *in = raw;
-        uint32_t found = 0;
-        for (int64_t i = 0; i < n; i++) found |= (in[i] & 0x7f800000u) == 0x7f800000u;
-        return !found;
+        uint32_t peak = 0;
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t size = in[i] & 0x7fffffffu;
+            peak = size > peak ? size : peak;
+        }
+        return peak < 0x7f800000u;
     }
-    const uint16_t *in = raw, exponent = dtype == F16 ? 0x7c00u : 0x7f80u;
-    uint16_t found = 0;
-    for (int64_t i = 0; i < n; i++) found |= (uint16_t)((in[i] & exponent) == exponent);
-    return !found;
+    const uint16_t *in = raw;
+    uint16_t peak = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t size = in[i] & 0x7fffu;
+        peak = size > peak ? size : peak;
+    }
+    return peak < (dtype == F16 ? 0x7c00u : 0x7f80u);
 }
+
+/* Notes whether a block that lies in the first-level cache holds NaN or infinity. `spoilt` may be NULL. */
+static inline void inspect(int *spoilt, int dtype, const void *raw, size_t n) {
+    if (spoilt) *spoilt |= !wm_finite(dtype, raw, (int64_t)n);
+}
+
+#include "kernels_wide.h"
 
 /* Σ cᵢ Xᵢ in the order given; the caller leaves zero coefficients out. */
 static void mix(int count, float *const *x, const float *c, size_t n, float *restrict out) {
@@ -118,14 +133,17 @@ static void mix(int count, float *const *x, const float *c, size_t n, float *res
 }
 
 void wm_linear(int count, const int *dtypes, const void *const *raws, const float *c, int64_t n, int out_dtype,
-               void *out) {
+               void *out, int *spoilt) {
     float memory[MAX_VECTORS][BLOCK], result[BLOCK], *x[MAX_VECTORS];
+    int64_t i = count == 2 ? wide_linear(dtypes[0], raws[0], dtypes[1], raws[1], c, n, out_dtype, out, spoilt) : 0;
     for (int k = 0; k < count; k++) x[k] = memory[k];
-    for (int64_t i = 0; i < n; i += BLOCK) {
+    for (; i < n; i += BLOCK) {
         size_t m = step(i, n);
         for (int k = 0; k < count; k++) widen(dtypes[k], at(raws[k], dtypes[k], i), m, x[k]);
         mix(count, x, c, m, result);
-        narrow(out_dtype, result, m, (char *)out + i * width(out_dtype));
+        char *place = (char *)out + i * width(out_dtype);
+        narrow(out_dtype, result, m, place);
+        inspect(spoilt, out_dtype, place, m);
     }
 }
 
@@ -139,7 +157,10 @@ void wm_gram(int count, const int *dtypes, const void *const *raws, int64_t n, i
     for (int64_t begin = 0; begin < n; begin += sum_block) {
         int64_t end = begin + sum_block < n ? begin + sum_block : n;
         memset(lanes, 0, sizeof(double) * LANES * (size_t)pairs);
-        for (int64_t i = begin; i < end; i += tile) {
+        int64_t i = begin;
+        if (count == 2)
+            i += wide_gram(dtypes[0], at(raws[0], dtypes[0], i), dtypes[1], at(raws[1], dtypes[1], i), end - i, lanes);
+        for (; i < end; i += tile) {
             int m = (int)(end - i < tile ? end - i : tile), padded = (m + LANES - 1) / LANES * LANES;
             for (int k = 0; k < count; k++) {
                 widen(dtypes[k], at(raws[k], dtypes[k], i), (size_t)m, single);
@@ -182,30 +203,16 @@ int64_t wm_collect(int dx, const void *x, int dy, const void *y, int64_t n, int6
     int32_t bits[BLOCK];
     int64_t stored = 0, larger = 0;
     for (int64_t i = 0; i < n; i += BLOCK) {
-        size_t m = step(i, n), j = 0;
+        size_t m = step(i, n), j;
         if (stored + (int64_t)m + 16 > capacity) return -1;
-        magnitudes(dx, x, dy, y, i, m, bits);
-        int32_t count = 0;
-        for (size_t l = 0; l < m; l++) count += bits[l] > high;
-        larger += count;
-        uint32_t first = (uint32_t)(start + i);
-#if defined(__AVX512F__)
-        __m512i floor = _mm512_set1_epi32(low), ceiling = _mm512_set1_epi32(high);
-        __m512i position = _mm512_add_epi32(_mm512_set1_epi32((int)first),
-                                            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-        for (; j + 16 <= m; j += 16) {
-            __m512i value = _mm512_loadu_si512(bits + j);
-            __mmask16 inside = _mm512_cmple_epi32_mask(floor, value) & _mm512_cmple_epi32_mask(value, ceiling);
-            _mm512_storeu_si512(found + stored, _mm512_maskz_compress_epi32(inside, value));
-            _mm512_storeu_si512(index + stored, _mm512_maskz_compress_epi32(inside, position));
-            stored += __builtin_popcount(inside);
-            position = _mm512_add_epi32(position, _mm512_set1_epi32(16));
-        }
-#endif
-        for (; j < m; j++) {
-            found[stored] = bits[j];
-            index[stored] = first + (uint32_t)j;
-            stored += bits[j] >= low && bits[j] <= high;
+        const void *first = at(x, dx, i), *second = at(y, dy, i);
+        j = (size_t)wide_collect(dx, first, dy, second, (int64_t)m, start + i, low, high, found, index, &stored, &larger);
+        magnitudes(dx, x, dy, y, i + (int64_t)j, m - j, bits);
+        for (size_t l = 0; l < m - j; l++) {
+            larger += bits[l] > high;
+            found[stored] = bits[l];
+            index[stored] = (uint32_t)(start + i) + (uint32_t)(j + l);
+            stored += bits[l] >= low && bits[l] <= high;
         }
     }
     *above += larger;
@@ -221,9 +228,12 @@ static void pair_mix(float *a, float *b, float ca, float cb, size_t n, float *re
 }
 
 void wm_top_blend(int da, const void *raw_a, int db, const void *raw_b, int64_t n, int32_t threshold, int64_t ties,
-                  const float *inside, const float *outside, int out_dtype, void *out) {
+                  const float *inside, const float *outside, int out_dtype, void *out, int *spoilt) {
     float a[BLOCK], b[BLOCK], in[BLOCK], rest[BLOCK];
-    for (int64_t i = 0; i < n; i += BLOCK) {
+    int64_t i = 0;
+    if (inside[0] != 0.0f && inside[1] != 0.0f && outside[0] != 0.0f && outside[1] != 0.0f)
+        i = wide_blend(da, raw_a, db, raw_b, n, threshold, ties, inside, outside, out_dtype, out, spoilt);
+    for (; i < n; i += BLOCK) {
         size_t m = step(i, n);
         widen(da, at(raw_a, da, i), m, a);
         widen(db, at(raw_b, db, i), m, b);
@@ -234,7 +244,9 @@ void wm_top_blend(int da, const void *raw_a, int db, const void *raw_b, int64_t 
             rest[j] = (int32_t)(to_bits(a[j] - b[j]) & 0x7fffffffu) >= threshold ? in[j] : rest[j];
         for (size_t j = split; j < m; j++)
             rest[j] = (int32_t)(to_bits(a[j] - b[j]) & 0x7fffffffu) > threshold ? in[j] : rest[j];
-        narrow(out_dtype, rest, m, (char *)out + i * width(out_dtype));
+        char *place = (char *)out + i * width(out_dtype);
+        narrow(out_dtype, rest, m, place);
+        inspect(spoilt, out_dtype, place, m);
     }
 }
 
@@ -243,7 +255,7 @@ void wm_top_blend(int da, const void *raw_a, int db, const void *raw_b, int64_t 
  * ties[i] elements of the stretch. Sources of weight zero take no part. */
 void wm_delta_merge(int count, const int *dtypes, const void *const *raws, const float *weights,
                     const int32_t *thresholds, const int64_t *ties, int elect, float scale, int64_t n, int out_dtype,
-                    void *out) {
+                    void *out, int *spoilt) {
     float base[BLOCK], wide[BLOCK], result[BLOCK], ballot[BLOCK], share[BLOCK];
     float delta[MAX_VECTORS][BLOCK];
     for (int64_t i = 0; i < n; i += BLOCK) {
@@ -287,7 +299,9 @@ void wm_delta_merge(int count, const int *dtypes, const void *const *raws, const
             combined = result;
         }
         for (size_t j = 0; j < m; j++) result[j] = base[j] + combined[j] * scale;
-        narrow(out_dtype, result, m, (char *)out + i * width(out_dtype));
+        char *place = (char *)out + i * width(out_dtype);
+        narrow(out_dtype, result, m, place);
+        inspect(spoilt, out_dtype, place, m);
     }
 }
 
@@ -301,79 +315,3 @@ void wm_histogram(int dx, const void *x, int dy, const void *y, int64_t n, int32
         else for (size_t j = 0; j < m; j++) counts[bits[j] & 0x7fff] += bits[j] >> 15 == upper;
     }
 }
-
-/* SHA-256 (FIPS 180-4) of `count` pieces of `length` bytes each (a multiple of 64), 32 bytes per piece into `out`.
- * The processor's SHA instructions wait for one another; two pieces side by side fill the gaps and take hardly longer
- * than one. Returns 0 where there are no such instructions. */
-#if defined(__SHA__) && defined(__SSE4_1__)
-static const uint32_t ROUND_CONSTANTS[64] __attribute__((aligned(16))) = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
-
-typedef struct { __m128i abef, cdgh; } Sha;
-
-/* One block of each of two messages. */
-static inline void sha_block(Sha *state, const uint8_t *first, const uint8_t *second) {
-    const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
-    const uint8_t *data[2] = {first, second};
-    __m128i w[2][4], abef[2], cdgh[2];
-    for (int s = 0; s < 2; s++) {
-        abef[s] = state[s].abef;
-        cdgh[s] = state[s].cdgh;
-        for (int i = 0; i < 4; i++)
-            w[s][i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data[s] + 16 * i)), big_endian);
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < 16; r++) {
-        __m128i constant = _mm_load_si128((const __m128i *)(ROUND_CONSTANTS + 4 * r));
-#pragma GCC unroll 2
-        for (int s = 0; s < 2; s++) {
-            __m128i *a = &w[s][r & 3], *b = &w[s][(r + 1) & 3], *c = &w[s][(r + 2) & 3], *d = &w[s][(r + 3) & 3];
-            __m128i sum = _mm_add_epi32(*a, constant);
-            cdgh[s] = _mm_sha256rnds2_epu32(cdgh[s], abef[s], sum);
-            abef[s] = _mm_sha256rnds2_epu32(abef[s], cdgh[s], _mm_shuffle_epi32(sum, 0x0e));
-            if (r < 12)
-                *a = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(*a, *b), _mm_alignr_epi8(*d, *c, 4)), *d);
-        }
-    }
-    for (int s = 0; s < 2; s++) {
-        state[s].abef = _mm_add_epi32(state[s].abef, abef[s]);
-        state[s].cdgh = _mm_add_epi32(state[s].cdgh, cdgh[s]);
-    }
-}
-
-int wm_sha256_pieces(const uint8_t *data, int64_t count, int64_t length, uint8_t *out) {
-    uint8_t padding[64] = {0x80};
-    for (int i = 0; i < 8; i++) padding[63 - i] = (uint8_t)((uint64_t)length * 8 >> (8 * i));
-    for (int64_t piece = 0; piece < count; piece += 2) {
-        const uint8_t *first = data + piece * length, *second = piece + 1 < count ? first + length : first;
-        Sha state[2];
-        for (int s = 0; s < 2; s++) {
-            state[s].abef = _mm_set_epi32(0x6a09e667, (int)0xbb67ae85, 0x510e527f, (int)0x9b05688c);
-            state[s].cdgh = _mm_set_epi32(0x3c6ef372, (int)0xa54ff53a, 0x1f83d9ab, 0x5be0cd19);
-        }
-        for (int64_t at = 0; at < length; at += 64) sha_block(state, first + at, second + at);
-        sha_block(state, padding, padding);
-        for (int s = 0; s < 2 && piece + s < count; s++) {
-            uint32_t ef[8];
-            _mm_storeu_si128((__m128i *)ef, state[s].abef);
-            _mm_storeu_si128((__m128i *)(ef + 4), state[s].cdgh);
-            const uint32_t words[8] = {ef[3], ef[2], ef[7], ef[6], ef[1], ef[0], ef[5], ef[4]};
-            for (int i = 0; i < 8; i++)
-                for (int b = 0; b < 4; b++) out[(piece + s) * 32 + 4 * i + b] = (uint8_t)(words[i] >> (24 - 8 * b));
-        }
-    }
-    return 1;
-}
-#else
-int wm_sha256_pieces(const uint8_t *data, int64_t count, int64_t length, uint8_t *out) {
-    (void)data, (void)count, (void)length, (void)out;
-    return 0;
-}
-#endif

@@ -51,8 +51,8 @@ def model_card(record: Record, warnings: Sequence[Text]) -> str:
     sections = [
         _front_matter(record, parents, base),
         f"# {' + '.join(names)}",
-        record.recipe.sentence("ru", name_a, name_b, base_name) + ".",
-        record.recipe.sentence("en", name_a, name_b, base_name) + ".",
+        record.recipe.sentence("ru", name_a, name_b, base_name, names[2:]) + ".",
+        record.recipe.sentence("en", name_a, name_b, base_name, names[2:]) + ".",
     ]
     if record.reason is not None:
         sections.append(f"> **Внимание.** {record.reason.ru}\n>\n> **Note.** {record.reason.en}")

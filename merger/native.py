@@ -1,6 +1,7 @@
 """The compiled kernels of `kernels.c`: built once per machine when a C compiler is there, never needed.
 
-Without them numpy does the same work, slower and bit for bit equal. `WHISPER_MERGE_KERNELS=off` turns them off.
+Without them numpy does the same work, slower and bit for bit equal. `WHISPER_MERGE_KERNELS=off` turns them off, the
+path of a folder there takes them from libraries that were compiled in advance (`prebuilt`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import numpy as np
 from merger.arithmetic import Arithmetic
 from merger.arrays import bits_of, single
 from merger.deltas import DeltaMerge, Trim
-from merger.digests import PIECE_BYTES
 from merger.dtypes import WIDTH, widen
 from merger.hashing import cache_folder
 from merger.operators import Cut, Difference, Linear, Operator, TopBlend
@@ -34,6 +34,7 @@ from merger.views import LOW_BITS, SUM_BLOCK, Magnitude
 log = logging.getLogger("merger")
 
 SOURCE = Path(__file__).with_name("kernels.c")
+HEADER = Path(__file__).with_name("kernels_wide.h")
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC")
 BUILD_SECONDS = 60
 CODES = {"F16": 0, "BF16": 1, "F32": 2}
@@ -51,8 +52,13 @@ def _processor() -> str:
     return platform.processor()
 
 
+def source_text() -> str:
+    """All that is compiled: what a library was made of."""
+    return SOURCE.read_text() + HEADER.read_text()
+
+
 def _library_path() -> Path:
-    identity = "\n".join([SOURCE.read_text(), " ".join(FLAGS), platform.machine(), _processor()])
+    identity = "\n".join([source_text(), " ".join(FLAGS), platform.machine(), _processor()])
     return cache_folder() / "kernels" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.so"
 
 
@@ -80,9 +86,12 @@ def build() -> Path | None:
 @functools.cache
 def load() -> ctypes.CDLL | None:
     """The kernels, or None where they are turned off or cannot be built."""
-    if os.environ.get("WHISPER_MERGE_KERNELS") == "off":
+    from merger.prebuilt import find
+
+    setting = os.environ.get("WHISPER_MERGE_KERNELS", "")
+    if setting == "off":
         return None
-    path = build()
+    path = (find(Path(setting)) if setting else None) or build()
     # Code is run only from a file that nobody else could have put there.
     if path is None or path.stat().st_uid not in {os.getuid(), 0} or path.stat().st_mode & 0o022:
         return None
@@ -91,32 +100,29 @@ def load() -> ctypes.CDLL | None:
     except OSError as error:
         log.info("the kernels could not be loaded: %s", error)
         return None
-    number, pointer, count = ctypes.c_int, ctypes.c_void_p, ctypes.c_int64
+    number, pointer, count, pattern = ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
     library.wm_widen.argtypes = (number, pointer, count, pointer)
     library.wm_narrow.argtypes = (number, pointer, count, pointer)
     library.wm_finite.argtypes = (number, pointer, count)
-    library.wm_sha256_pieces.argtypes = (pointer, count, count, pointer)
-    library.wm_linear.argtypes = (number, pointer, pointer, pointer, count, number, pointer)
+    library.wm_linear.argtypes = (number, pointer, pointer, pointer, count, number, pointer, pointer)
     library.wm_gram.argtypes = (number, pointer, pointer, count, count, pointer)
-    pattern = ctypes.c_int32
     library.wm_collect.argtypes = (
         number, pointer, number, pointer, count, count, pattern, pattern, pointer, pointer, count, pointer,
     )  # fmt: skip
     library.wm_collect.restype = count
     library.wm_delta_merge.argtypes = (
-        number, pointer, pointer, pointer, pointer, pointer, number, ctypes.c_float, count, number, pointer,
+        number, pointer, pointer, pointer, pointer, pointer, number, ctypes.c_float, count, number, pointer, pointer,
     )  # fmt: skip
     library.wm_histogram.argtypes = (number, pointer, number, pointer, count, pattern, pointer)
     library.wm_top_blend.argtypes = (
-        number, pointer, number, pointer, count, pattern, count, pointer, pointer, number, pointer,
+        number, pointer, number, pointer, count, pattern, count, pointer, pointer, number, pointer, pointer,
     )  # fmt: skip
     return library
 
 
 def native_arithmetic() -> Arithmetic | None:
     """The arithmetic of the kernels, or None where there are none."""
-    library = load()
-    return None if library is None else NativeArithmetic(library)
+    return None if (library := load()) is None else NativeArithmetic(library)
 
 
 def _codes(dtypes: Sequence[str]) -> Any:
@@ -142,9 +148,8 @@ class NativeArithmetic(Arithmetic):
     def load(self, raw: np.ndarray, dtype: str) -> np.ndarray:
         if dtype == "F32":
             return widen(raw, dtype)
-        count = len(raw) // WIDTH[dtype]
-        values = np.empty(count, np.float32)
-        self._library.wm_widen(CODES[dtype], raw.ctypes.data, count, values.ctypes.data)
+        values = np.empty(len(raw) // WIDTH[dtype], np.float32)
+        self._library.wm_widen(CODES[dtype], raw.ctypes.data, len(values), values.ctypes.data)
         return values
 
     def store(self, values: np.ndarray, dtype: str, out: np.ndarray) -> None:
@@ -153,12 +158,6 @@ class NativeArithmetic(Arithmetic):
 
     def finite(self, raw: np.ndarray, dtype: str) -> bool:
         return bool(self._library.wm_finite(CODES[dtype], raw.ctypes.data, len(raw) // WIDTH[dtype]))
-
-    def hash_pieces(self, data: np.ndarray) -> bytes | None:
-        count = len(data) // PIECE_BYTES
-        out = np.empty(count * 32, np.uint8)
-        done = self._library.wm_sha256_pieces(data.ctypes.data, count, PIECE_BYTES, out.ctypes.data)
-        return out.tobytes() if done else None
 
     def gram(self, view: StreamView) -> np.ndarray | None:
         tensor = view.tensor
@@ -251,34 +250,40 @@ class NativeArithmetic(Arithmetic):
         start: int,
         out: np.ndarray,
         dtype: str,
+        spoilt: np.ndarray | None = None,
     ) -> bool:
         count = len(out) // WIDTH[dtype]
+        flag = None if spoilt is None else spoilt[-1:].ctypes.data  # the kernels look at what they wrote
         if isinstance(operator, Linear) and 0 < len(operator.terms) <= MAX_VECTORS:
-            terms = operator.terms
-            codes = _codes([dtypes[index] for index, _ in terms])
-            pointers = _pointers([raws[index] for index, _ in terms])
-            values = _floats([value for _, value in terms])
-            self._library.wm_linear(len(terms), codes, pointers, values, count, CODES[dtype], out.ctypes.data)
-            return True
-        if isinstance(operator, TopBlend):
-            pairs = [
-                _floats([single(value) for value in each.coefficients]) for each in (operator.inside, operator.outside)
-            ]
+            used = [index for index, _ in operator.terms]
+            self._library.wm_linear(
+                len(used), _codes([dtypes[index] for index in used]), _pointers([raws[index] for index in used]),
+                _floats([value for _, value in operator.terms]), count, CODES[dtype], out.ctypes.data, flag,
+            )  # fmt: skip
+            shown = len(used) == len(raws)
+        elif isinstance(operator, TopBlend):
+            inside, outside = ([single(value) for value in each.coefficients] for each in operator.mixtures)
             self._library.wm_top_blend(
                 CODES[dtypes[0]], raws[0].ctypes.data, CODES[dtypes[1]], raws[1].ctypes.data, count,
-                operator.cut.threshold, operator.cut.last_tie + 1 - start, *pairs, CODES[dtype], out.ctypes.data,
+                operator.cut.threshold, operator.cut.last_tie + 1 - start, _floats(inside), _floats(outside),
+                CODES[dtype], out.ctypes.data, flag,
             )  # fmt: skip
-            return True
-        if isinstance(operator, DeltaMerge) and _is_plain(operator):
+            shown = all([*inside, *outside])
+        elif isinstance(operator, DeltaMerge) and _is_plain(operator):
             cuts = [thinning.cut for thinning in operator.thinnings if isinstance(thinning, Trim)]
             self._library.wm_delta_merge(
                 len(cuts), _codes(dtypes), _pointers(raws), _floats([single(weight) for weight in operator.weights]),
                 (ctypes.c_int32 * len(cuts))(*(cut.threshold for cut in cuts)),
                 (ctypes.c_int64 * len(cuts))(*(cut.last_tie + 1 - start for cut in cuts)),
-                int(operator.elect), single(operator.scale), count, CODES[dtype], out.ctypes.data,
+                int(operator.elect), single(operator.scale), count, CODES[dtype], out.ctypes.data, flag,
             )  # fmt: skip
-            return True
-        return False
+            shown = False
+        else:
+            return False
+        # Where every source takes part in every element, its NaN or infinity shows in the result.
+        if spoilt is not None and (spoilt[-1] or not shown):
+            spoilt[:-1] = [not self.finite(raw, kind) for raw, kind in zip(raws, dtypes, strict=True)]
+        return True
 
 
 def _pair(view: StreamView, magnitude: Magnitude) -> tuple[int, int] | None:
@@ -291,5 +296,5 @@ def _pair(view: StreamView, magnitude: Magnitude) -> tuple[int, int] | None:
 
 def _is_plain(operator: DeltaMerge) -> bool:
     """Whether a delta merge trims by cuts alone, as the kernel does."""
-    trimmed = all(isinstance(thinning, Trim) for thinning in operator.thinnings)
-    return trimmed and len(operator.thinnings) < MAX_VECTORS
+    thinnings = operator.thinnings
+    return len(thinnings) < MAX_VECTORS and all(isinstance(thinning, Trim) for thinning in thinnings)

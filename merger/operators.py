@@ -128,6 +128,11 @@ class TopBlend(Elementwise):
     inside: Linear
     outside: Linear
 
+    @property
+    def mixtures(self) -> tuple[Linear, Linear]:
+        """Inside and outside."""
+        return self.inside, self.outside
+
     def __call__(self, chunk: Chunk) -> Array:
         mask = self.cut.mask(Difference(0, 1)(chunk), chunk.start)
         return where(mask, self.inside(chunk), self.outside(chunk))

@@ -14,14 +14,18 @@ from typing import Any
 
 from merger import __version__
 from merger.bilingual import Text
-from merger.checkpoint import SINGLE_FILE, Checkpoint
+from merger.checkpoint import Checkpoint
+from merger.digests import BLAKE3
+from merger.plan import OutputPlan
 from merger.recipe import MergeRecipe
 
 RECIPE_FILE = "recipe.json"
 CHECKSUMS_FILE = "checksums.json"
 CARD_FILE = "README.md"
 METADATA_KEY = "whisper_merge"
-FORMAT = "whisper-merge/1"
+FORMAT = "whisper-merge/2"
+# Format 1 had one weight file, another digest of tensors and no shard size; it can still be verified.
+READABLE_FORMATS = frozenset({FORMAT, "whisper-merge/1"})
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Record:
     sources: Mapping[str, Checkpoint]
     donor: str
     dtype: str | None
+    max_shard_bytes: int | None = None
     reason: Text | None = None
 
     def to_json(self, hashes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -48,6 +53,7 @@ class Record:
             "sources": described,
             "donor": self.donor,
             "dtype": self.dtype,
+            "max_shard_bytes": self.max_shard_bytes,
         }
         if self.reason is not None:
             record["requested_recipe"] = _identity(self.requested)
@@ -80,17 +86,18 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def write_checksums(folder: Path, header: bytes, digests: Mapping[str, str]) -> None:
-    """SHA-256 of the weights' header and of every other file, and each tensor's digest (see `digests`)."""
-    files = sorted(file for file in folder.iterdir() if file.name not in {SINGLE_FILE, CHECKSUMS_FILE})
+def write_checksums(
+    folder: Path, plan: OutputPlan, headers: Mapping[str, bytes], digests: Mapping[str, str]
+) -> None:
+    """SHA-256 of the header of every weight file and of every other file, and each tensor's digest (see `digests`)."""
+    files = sorted(file for file in folder.iterdir() if file.name not in {*plan.files, CHECKSUMS_FILE})
     checksums = {
         "format": FORMAT,
         "files": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
         "weights": {
-            "file": SINGLE_FILE,
-            "header": hashlib.sha256(header).hexdigest(),
-            "tensors": dict(digests),
-            "tensor_digest": "sha256 of the sha256 of 256 KiB pieces",
+            "headers": {name: hashlib.sha256(header).hexdigest() for name, header in headers.items()},
+            "tensors": {tensor.name: digests[tensor.name] for tensor in plan.tensors},
+            "tensor_digest": BLAKE3,
         },
     }
     write_json(folder / CHECKSUMS_FILE, checksums)

@@ -13,18 +13,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from merger.bilingual import Text
 from merger.curves import Curve, read_curve
-from merger.errors import BadParameter, BadRecipe, Fault, MissingFile
+from merger.errors import BadParameter, BadRecipe, Fault
 from merger.layout import COMPONENTS, Component, Place
 from merger.registry import MethodSpec, ParameterSpec, get_method
 
-MAX_RECIPE_BYTES = 1 << 20
 _KNOWN_KEYS = frozenset({"method", "parameters", "parts", "sources"})
 
 
@@ -131,11 +129,18 @@ class MergeRecipe:
                 found[key] = curve.at(place.depth)
         return found
 
-    def sentence(self, lang: str, name_a: str = "A", name_b: str = "B", base_name: str | None = None) -> str:
-        """The recipe in words, e.g. `70 % A + 30 % B`."""
+    def sentence(
+        self,
+        lang: str,
+        name_a: str = "A",
+        name_b: str = "B",
+        base_name: str | None = None,
+        others: Sequence[str] = (),
+    ) -> str:
+        """The recipe in words, e.g. `70 % A + 30 % B`; `others` are the names of C, D, …"""
         from merger.sentences import recipe_sentence
 
-        return recipe_sentence(self, lang, name_a, name_b, base_name)
+        return recipe_sentence(self, lang, name_a, name_b, base_name, others)
 
 
 def parse_json(text: str) -> Any:
@@ -154,34 +159,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number")
-
-
-def read_recipe_file(path: str | Path) -> MergeRecipe:
-    """A recipe stored as JSON or YAML (by suffix), an export's `recipe.json` too. Raises BadRecipe, MissingFile."""
-    file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(MAX_RECIPE_BYTES + 1)
-        text = raw.decode("utf-8")
-    except OSError as error:
-        raise MissingFile(file=file.name, detail=Text("файл рецепта", "the recipe file")) from error
-    except UnicodeDecodeError:
-        raise recipe_fault("Рецепт — не текст в UTF-8.", "The recipe is not UTF-8 text.") from None
-    if len(raw) > MAX_RECIPE_BYTES:
-        raise recipe_fault("Файл рецепта больше 1 МБ.", "The recipe file is larger than 1 MB.")
-    parsed = _parse_yaml(text) if file.suffix in {".yaml", ".yml"} else parse_json(text)
-    # An export wraps its recipe together with what happened; the recipe itself is inside.
-    inner = parsed.get("recipe") if isinstance(parsed, Mapping) else None
-    return MergeRecipe.from_json(inner if isinstance(inner, Mapping) else parsed)
-
-
-def _parse_yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise recipe_fault(f"Рецепт — не YAML: {error}.", f"The recipe is not YAML: {error}.") from None
 
 
 def _foreign(spec: MethodSpec, key: str) -> Fault:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def shares(weights: Sequence[float], names: Sequence[str], lang: str) -> str:
     """`70 % A + 30 % B`; sources without a share are left out; equal halves read `50 % A + 50 % B`."""
-    parts = [f"{percent(weight, lang)}\u00a0{name}" for weight, name in zip(weights, names, strict=False) if weight > 0]
+    told = zip(weights, names, strict=False)
+    parts = [f"{percent(round(weight, 3), lang)}\u00a0{name}" for weight, name in told if weight > 0]
     return " + ".join(parts) or percent(0, lang)
 
 
@@ -30,9 +31,11 @@ def _value(curve_or_value: Any, control: Control, names: Sequence[str], lang: st
         return " → ".join(_value(anchor, control, names, lang) for anchor in curve_or_value.anchors)
     if isinstance(control, (WeightPair, SourceWeights)):
         if curve_or_value is None:
-            return Text("поровну", "equal").get(lang)
+            equal = Text("поровну", "equal").get(lang)
+            return equal if len(names) == 2 else f"{equal} ({', '.join(names)})"
         total = sum(curve_or_value)
-        return shares([weight / total for weight in curve_or_value], names, lang)
+        every = [*names, *"CDEFGHIJKLMNOPQRSTUVWXYZ"[len(names) - 2 :]]  # a source without a name has its letter
+        return shares([weight / total for weight in curve_or_value], every, lang)
     if isinstance(control, Choice):
         return control.options[curve_or_value].get(lang)
     if isinstance(control, Toggle):
@@ -61,11 +64,16 @@ def _guide_sentence(recipe: MergeRecipe, lang: str, names: Sequence[str]) -> str
 
 
 def recipe_sentence(
-    recipe: MergeRecipe, lang: str, name_a: str, name_b: str, base_name: str | None = None
+    recipe: MergeRecipe,
+    lang: str,
+    name_a: str,
+    name_b: str,
+    base_name: str | None = None,
+    others: Sequence[str] = (),
 ) -> str:
-    """One sentence without a full stop: method, shares, what differs by part."""
-    names = [name_a, name_b, *(f"C{index}" for index in range(1, 30))]
+    """One sentence without a full stop: method, shares, what differs by part. `others`: names of C, D, …"""
     spec = recipe.spec
+    names = [name_a, name_b, *(others if spec.sources == "many" else ())]
     sentence = _guide_sentence(recipe, lang, names)
     if sentence is None:
         details = [_named(recipe.parameters[key.key], key.control, names, lang) for key in spec.parameters]

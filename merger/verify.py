@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from merger.arithmetic import Arithmetic, choose_arithmetic
 from merger.bilingual import Text
-from merger.checkpoint import SINGLE_FILE, open_folder, read_json
-from merger.digests import TensorDigest
-from merger.dtypes import WIDTH, all_finite
+from merger.checkpoint import INDEX_FILE, SINGLE_FILE, open_folder, read_json
+from merger.digests import TensorDigest, digest_of_kind
+from merger.dtypes import WIDTH
 from merger.errors import CorruptFile, MissingFile, NonfiniteWeights, WhisperMergeError
 from merger.plan import OutputPlan
-from merger.provenance import CHECKSUMS_FILE, FORMAT, METADATA_KEY, RECIPE_FILE
+from merger.provenance import CHECKSUMS_FILE, METADATA_KEY, READABLE_FORMATS, RECIPE_FILE
 from merger.recipe import MergeRecipe
 from merger.safetensors_header import TensorEntry, read_header
 
 READ_BYTES = 4 << 20
+READERS = 2  # one waits for the disk while the other hashes
 
 
 def is_own_result(folder: Path) -> bool:
     """Whether a folder was written by this program."""
     try:
-        return bool(read_json(folder / CHECKSUMS_FILE).get("format") == FORMAT)
+        return read_json(folder / CHECKSUMS_FILE).get("format") in READABLE_FORMATS
     except WhisperMergeError:
         return False
 
@@ -36,10 +40,11 @@ def foreign_files(folder: Path) -> list[str]:
     """Names in a folder that no merge of ours wrote; empty if the folder is absent, empty or our own result."""
     if not folder.exists():
         return []
-    ours = {CHECKSUMS_FILE, SINGLE_FILE}
+    ours: set[str] = set()
     own = is_own_result(folder)
     if own:
-        ours |= set(read_json(folder / CHECKSUMS_FILE).get("files", {}))
+        checksums = read_json(folder / CHECKSUMS_FILE)
+        ours = {CHECKSUMS_FILE, *checksums.get("files", {}), *_weight_headers(checksums)}
     return sorted(
         child.name
         for child in folder.iterdir()
@@ -47,20 +52,26 @@ def foreign_files(folder: Path) -> list[str]:
     )
 
 
-def check_written(folder: Path, plan: OutputPlan) -> None:
-    """Reopen what was just written: header, every key, dtype, shape and place, recipe and sidecars.
+def _weight_headers(checksums: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the header by weight file; format 1 had one file."""
+    weights = checksums.get("weights", {})
+    headers: dict[str, str] = weights["headers"] if "headers" in weights else {SINGLE_FILE: weights.get("header", "")}
+    return headers
 
-    Raises CorruptFile, IncompleteFile. The weights themselves were checked for NaN and hashed on their way out;
-    `verify_folder` reads them again.
+
+def check_written(folder: Path, plan: OutputPlan) -> None:
+    """Reopen what was just written: headers, every key, dtype, shape and place, index, recipe and sidecars.
+
+    Raises CorruptFile, IncompleteFile. The weights themselves were checked for NaN and hashed in the buffers that went
+    to the disk; `verify_folder` reads them again.
     """
-    header = read_header(folder / SINGLE_FILE)
-    found = [
-        (entry.name, entry.dtype, entry.shape, entry.offset - header.data_start) for entry in header.tensors.values()
-    ]
-    planned = [(tensor.name, tensor.dtype, tensor.shape, tensor.offset) for tensor in plan.tensors]
-    if sorted(found) != sorted(planned):
-        raise CorruptFile(file=SINGLE_FILE, detail=Text("записано не то, что задумано", "it is not what was planned"))
-    _check_recipe(folder, header.metadata)
+    for file, tensors in plan.files.items():
+        header = read_header(folder / file)
+        found = [(entry.name, entry.dtype, entry.shape, entry.offset - header.data_start)
+                 for entry in header.tensors.values()]  # fmt: skip
+        if sorted(found) != sorted((tensor.name, tensor.dtype, tensor.shape, tensor.offset) for tensor in tensors):
+            raise CorruptFile(file=file, detail=Text("записано не то, что задумано", "it is not what was planned"))
+        _check_recipe(folder, header.metadata)
     open_folder(folder, location=str(folder))
 
 
@@ -106,42 +117,39 @@ class Verification:
 
 
 def verify_folder(folder: str | Path, on_progress: Callable[[int, int], None] | None = None) -> Verification:
-    """Read a result from end to end: header, every tensor's SHA-256 and finiteness, every file, the recipe.
+    """Read a result from end to end: headers, every tensor's digest and finiteness, every file, the recipe.
 
-    `on_progress(bytes read, bytes in all)`. Raises MissingFile, CorruptFile (with the tensor), NonfiniteWeights, …
+    `on_progress(bytes read, bytes in all)`; what it raises stops the reading. Raises MissingFile, CorruptFile (with
+    the tensor), NonfiniteWeights, …
     """
     path = Path(folder)
     checksums = read_json(path / CHECKSUMS_FILE)
-    if checksums.get("format") != FORMAT:
+    if checksums.get("format") not in READABLE_FORMATS:
         detail = Text("это не результат этой программы", "this is no result of this program")
         raise CorruptFile(file=CHECKSUMS_FILE, detail=detail)
-    header = read_header(path / SINGLE_FILE)
-    _check_files(path, checksums)
-    _check_header(path, checksums, header.data_start)
-    record = _check_recipe(path, header.metadata)
-    expected: dict[str, str] = checksums["weights"]["tensors"]
-    if set(expected) != set(header.tensors):
-        detail = Text("набор тензоров не тот", "it holds other tensors")
-        raise CorruptFile(file=SINGLE_FILE, detail=detail)
-    total = sum(entry.nbytes for entry in header.tensors.values())
-    done, broken = 0, list[str]()
-    for entry in header.tensors.values():
-        digest, finite = _read_tensor(entry)
-        done += entry.nbytes
-        if on_progress is not None:
-            on_progress(done, total)
-        if digest != expected[entry.name]:
-            detail = Text(f"тензор «{entry.name}» изменился", f"the tensor “{entry.name}” has changed")
-            raise CorruptFile(file=SINGLE_FILE, detail=detail, tensor=entry.name)
-        if not finite:
-            broken.append(entry.name)
-    if broken:
-        raise NonfiniteWeights(file=path.name, tensors=broken[:5])
-    return Verification(path, record, len(header.tensors), total, len(checksums["files"]))
+    _check_files(path, checksums["files"])
+    record = read_json(path / RECIPE_FILE)
+    tensors: dict[str, TensorEntry] = {}
+    for name, expected in _weight_headers(checksums).items():
+        header = read_header(path / name)
+        _check_header(path / name, expected, header.data_start)
+        record = _check_recipe(path, header.metadata)
+        tensors |= header.tensors
+    if set(tensors) != set(checksums["weights"]["tensors"]):
+        raise CorruptFile(file=_name(checksums), detail=Text("набор тензоров не тот", "it holds other tensors"))
+    _check_tensors(path, tensors, checksums["weights"], on_progress)
+    total = sum(entry.nbytes for entry in tensors.values())
+    return Verification(path, record, len(tensors), total, len(checksums["files"]))
 
 
-def _check_files(folder: Path, checksums: dict[str, Any]) -> None:
-    for name, expected in checksums["files"].items():
+def _name(checksums: Mapping[str, Any]) -> str:
+    """What to call the weights as a whole."""
+    files = list(_weight_headers(checksums))
+    return files[0] if len(files) == 1 else INDEX_FILE
+
+
+def _check_files(folder: Path, files: Mapping[str, str]) -> None:
+    for name, expected in files.items():
         file = folder / name
         if "/" in name or not file.is_file():
             raise MissingFile(file=name, detail=Text("файл результата", "a file of the result"))
@@ -149,21 +157,73 @@ def _check_files(folder: Path, checksums: dict[str, Any]) -> None:
             raise CorruptFile(file=name, detail=Text("файл изменился", "the file has changed"))
 
 
-def _check_header(folder: Path, checksums: dict[str, Any], length: int) -> None:
-    with (folder / SINGLE_FILE).open("rb") as stream:
+def _check_header(file: Path, expected: str, length: int) -> None:
+    with file.open("rb") as stream:
         found = hashlib.sha256(stream.read(length)).hexdigest()
-    if found != checksums["weights"]["header"]:
-        raise CorruptFile(file=SINGLE_FILE, detail=Text("заголовок изменился", "the header has changed"))
+    if found != expected:
+        raise CorruptFile(file=file.name, detail=Text("заголовок изменился", "the header has changed"))
 
 
-def _read_tensor(entry: TensorEntry) -> tuple[str, bool]:
-    digest, finite, left = TensorDigest(), True, entry.nbytes
-    with entry.file.open("rb") as stream:
-        stream.seek(entry.offset)
-        while left:
-            block = np.frombuffer(stream.read(min(left, READ_BYTES)), np.uint8)
-            digest.update(block)
-            if entry.dtype in WIDTH:
-                finite = finite and all_finite(block, entry.dtype)
-            left -= len(block)
+def _check_tensors(
+    folder: Path,
+    tensors: Mapping[str, TensorEntry],
+    weights: Mapping[str, Any],
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    """Digest and finiteness of every tensor, read from the disk."""
+    entries = list(tensors.values())
+    total, done, broken = sum(entry.nbytes for entry in entries), 0, list[str]()
+    for file in {entry.file for entry in entries}:
+        _forget_pages(file)
+    arithmetic = choose_arithmetic("cpu")
+
+    def read(entry: TensorEntry) -> tuple[str, bool]:
+        digest = digest_of_kind(weights.get("tensor_digest"))
+        if digest is None:
+            detail = Text("контрольная сумма неизвестного вида", "a checksum of an unknown kind")
+            raise CorruptFile(file=CHECKSUMS_FILE, detail=detail)
+        return _read_tensor(entry, digest, arithmetic)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        try:
+            for entry, (digest, finite) in zip(entries, pool.map(read, entries), strict=True):
+                done += entry.nbytes
+                if on_progress is not None:
+                    on_progress(done, total)
+                if digest != weights["tensors"][entry.name]:
+                    detail = Text(f"тензор «{entry.name}» изменился", f"the tensor “{entry.name}” has changed")
+                    raise CorruptFile(file=entry.file.name, detail=detail, tensor=entry.name)
+                if not finite:
+                    broken.append(entry.name)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if broken:
+        raise NonfiniteWeights(file=folder.name, tensors=broken[:5])
+
+
+def _forget_pages(file: Path) -> None:
+    """Ask the kernel to drop what it caches of a file: what is verified is the disk, not the memory."""
+    if hasattr(os, "posix_fadvise"):
+        with file.open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _read_tensor(entry: TensorEntry, digest: TensorDigest, arithmetic: Arithmetic) -> tuple[str, bool]:
+    finite = True
+    for block in _blocks(entry):
+        digest.update(block)
+        if entry.dtype in WIDTH:
+            finite = finite and arithmetic.finite(block, entry.dtype)
     return digest.hexdigest(), finite
+
+
+def _blocks(entry: TensorEntry) -> Iterator[np.ndarray]:
+    memory = np.empty(min(entry.nbytes, READ_BYTES), np.uint8)
+    with entry.file.open("rb") as stream:  # buffered: a read gives all that was asked for, unless the file ends
+        stream.seek(entry.offset)
+        for start in range(0, entry.nbytes, READ_BYTES):
+            block = memory[: min(entry.nbytes - start, READ_BYTES)]
+            if stream.readinto(block.data) != len(block):
+                detail = Text("он стал короче, пока его читали", "it became shorter while it was read")
+                raise CorruptFile(file=entry.file.name, detail=detail)
+            yield block

@@ -15,6 +15,8 @@ from merger.errors import WhisperMergeError
 from merger.recipe import MergeRecipe
 from ui.comparison import SIDES, Mixture
 from ui.errors import ClipNotChosen, NotFound, bad_recipe, bilingual
+from ui.mixer import listen_if_live
+from ui.models import taking_part
 from ui.ranking import MIN_VOTES, ballots, standings
 from ui.sessions import Session
 from ui.views import action
@@ -71,7 +73,8 @@ def new_round(workshop: Workshop, session: Session, payload: dict[str, Any]) -> 
                 job.report("blind", number, len(SIDES))
                 pair = workshop.pairs.get(sources)
                 heard = workshop.listener.hear(side, pair, Mixture(recipe, pair.fingerprints), clip, job.cancelled)
-                who = {"model": models[side]} if side != "merged" else {"recipe": recipe.to_json(), "models": models}
+                mixture = {"recipe": recipe.to_json(), "models": taking_part(recipe, models)}
+                who = {"model": models[side]} if side != "merged" else mixture
                 name = json.dumps(who, ensure_ascii=False, sort_keys=True)
                 wrote.setdefault(heard.transcript.text.strip(), []).append(name)
                 yield
@@ -136,6 +139,7 @@ def vote(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
             kept = Vote(told.clip, left_name, right_name, decided, heard, told.id)  # type: ignore[arg-type]
             workshop.store.add_vote(owner, kept)
     publish(workshop, session)
+    listen_if_live(workshop, session)  # the Listen screen may show now who wrote what
 
 
 def _decided(choice: str, left: int, right: int) -> str | None:
@@ -178,10 +182,10 @@ def label(workshop: Workshop, name: str) -> dict[str, str]:
 @action("blind.export")
 def export_votes(workshop: Workshop, session: Session, payload: dict[str, Any]) -> str:
     """This person's votes as CSV; cells that a spreadsheet would take for a formula are made harmless."""
-    lines = ["clip,left,right,choice,seconds"]
+    lines = ["ballot,clip,left,right,choice,seconds"]
     for one in workshop.store.votes(session.owner):
         left, right = (label(workshop, name)["en"] for name in (one.left_name, one.right_name))
-        cells = (one.clip, left, right, one.choice, f"{one.seconds or 0:.2f}")
+        cells = (one.ballot or "", one.clip, left, right, one.choice, f"{one.seconds or 0:.2f}")
         lines.append(",".join(csv_cell(cell) for cell in cells))
     return "\r\n".join(lines) + "\r\n"
 

@@ -2,7 +2,8 @@
 
 An upload is moved at once out of Gradio's cache (whose files anybody who knows the path can read, and which is cleaned
 by age) into a folder of its owner that only this process may read. A page plays a clip by an unguessable address that
-is made for its owner and dies with the process.
+is made for its owner and dies with the process. What it is called lies beside it (`ui/shelf.py`): a restart finds every
+shelf again, and what nobody used for the days that the settings say is removed.
 """
 
 import errno
@@ -12,26 +13,32 @@ import json
 import logging
 import secrets
 import shutil
-import tempfile
 import threading
+import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evaluation.audio import AudioClip, AudioLimits, load_clip
-from evaluation.errors import BadAudio
-from merger.bilingual import Text, byte_size
+from evaluation.audio import AudioClip, load_clip
+from evaluation.audio_child import load_clip_apart
+from evaluation.errors import AudioTooLong, BadAudio
+from merger.bilingual import Text
 from merger.errors import DiskFull
-from ui.errors import NotFound, bilingual
+from ui.errors import NotFound, ShelfFull, bilingual, size_text
+from ui.settings import Settings
+from ui.shelf import KeptClip, Shelf
+from ui.uploads import upload_folder
 
 log = logging.getLogger(__name__)
 
 PEAKS_PER_SECOND = 24
 MOST_PEAKS = 4000
 KEPT_IN_MEMORY = 24
+SWEEP_SECONDS = 3600.0  # between two looks for recordings that nobody uses
 NAME_LENGTH = 80
 TAGS = {
     "formal": Text("официальная", "formal"),
@@ -50,6 +57,7 @@ class ClipEntry:
     seconds: float
     reference: str | None = None
     tag: dict[str, str] | None = None
+    added: float = 0.0  # seconds since 1970; a sample has always been there
 
     def to_json(self) -> dict[str, Any]:
         return {"id": self.id, "name": bilingual(self.name), "seconds": self.seconds, "tag": self.tag}
@@ -58,15 +66,22 @@ class ClipEntry:
 class Clips:
     """The samples, everybody's uploads, and the decoded sound of those used last."""
 
-    def __init__(self, folder: Path, samples: Path, limits: AudioLimits, uploads: Path | None = None) -> None:
-        self._folder = folder
-        self._limits = limits
-        self._uploads = (uploads or Path(tempfile.gettempdir()) / "gradio").resolve()
-        self._samples = {clip.id: clip for clip in read_samples(samples)}
+    def __init__(self, settings: Settings, uploads: Path | None = None) -> None:
+        self._folder = settings.data / "clips"
+        self._settings = settings
+        self._uploads = (uploads or upload_folder()).resolve()
+        self._samples = {clip.id: clip for clip in read_samples(settings.samples)}
+        self._shelf = Shelf(self._folder, settings.keep_clips_days)
+        self._shelf.sweep()
         self._own: dict[str, dict[str, ClipEntry]] = {}
+        for kept in self._shelf.kept():
+            self._own.setdefault(kept.owner, {})[kept.id] = _entry(kept)
         self._decoded: OrderedDict[str, AudioClip] = OrderedDict()
         self._lock = threading.Lock()
         self._key = secrets.token_bytes(32)
+        self._closed = threading.Event()
+        self.on_gone: Callable[[str, list[str]], None] = lambda owner, clips: None  # removed by age: owner, clip ids
+        threading.Thread(target=self._keep_sweeping, name="whisper-merge-shelf", daemon=True).start()
 
     @property
     def samples(self) -> list[ClipEntry]:
@@ -79,20 +94,56 @@ class Clips:
             raise NotFound(what=Text("запись", "recording"))
         return entry
 
-    def add(self, owner: str, path: str | Path, name: str) -> ClipEntry:
-        """Takes over an uploaded file. Raises BadAudio or AudioTooLong; nothing is kept then."""
+    def shelf(self, owner: str) -> list[str]:
+        """Ids of the owner's recordings, the newest first."""
+        with self._lock:
+            return list(reversed(self._own.get(owner, {})))
+
+    def add(self, owner: str, path: str | Path, name: str, title: Text | None = None) -> ClipEntry:
+        """Takes over an uploaded file. `title`: what to call it where that is not the file's name.
+
+        Raises BadAudio or AudioTooLong; nothing is kept then.
+        """
         source = self.uploaded(path, name)
         name = clean_name(name)
-        try:
-            clip = load_clip(source, self._limits)
-        except BadAudio as error:
-            # The cache's file name is not the person's.
-            raise BadAudio(**{**error.facts, "name": name}) from None
-        entry = ClipEntry(clip.sha256, Text(name, name), self._keep(owner, source, clip.sha256), clip.seconds)
+        title = title or Text(name, name)
+        clip = self._decode(source, name)
+        self._check_room(owner, clip.sha256, source.stat().st_size)
+        kept = self._keep(owner, source, clip.sha256)
+        entry = ClipEntry(clip.sha256, title, kept, clip.seconds, added=time.time())
+        self._shelf.note(_kept(owner, entry))
         with self._lock:
-            self._own.setdefault(owner, {})[entry.id] = entry
+            self._own.setdefault(owner, {}).pop(entry.id, None)  # the newest stands last
+            self._own[owner][entry.id] = entry
             self._remember(clip)
         return entry
+
+    def refer(self, owner: str, clip_id: str, reference: str | None) -> None:
+        """Keeps what is really said in one of the owner's own recordings; a sample's is its manifest's."""
+        with self._lock:
+            entry = self._own.get(owner, {}).get(clip_id)
+            if entry is None:
+                return
+            entry = self._own[owner][clip_id] = replace(entry, reference=reference)
+        self._shelf.note(_kept(owner, entry))
+
+    def sweep(self, now: float | None = None) -> None:
+        """Removes what nobody used for long, and tells `on_gone`."""
+        gone: dict[str, list[str]] = {}
+        for owner, clip_id in self._shelf.sweep(now):
+            with self._lock:
+                if self._own.get(owner, {}).pop(clip_id, None) is not None:
+                    gone.setdefault(owner, []).append(clip_id)
+        for owner, clips in gone.items():
+            self.on_gone(owner, clips)
+
+    def _keep_sweeping(self) -> None:
+        while not self._closed.wait(SWEEP_SECONDS):
+            self.sweep()
+
+    def close(self) -> None:
+        """No more is removed."""
+        self._closed.set()
 
     def uploaded(self, path: str | Path, name: str) -> Path:
         """The real path of a file that came through Gradio's upload; anything else on this machine is refused."""
@@ -103,7 +154,27 @@ class Clips:
 
     def decode_upload(self, path: str | Path, name: str) -> AudioClip:
         """An uploaded file, decoded and not kept: what a script's one request needs."""
-        return load_clip(self.uploaded(path, name), self._limits)
+        return self._decode(self.uploaded(path, name), clean_name(name))
+
+    def _decode(self, path: Path, name: str) -> AudioClip:
+        """A stranger's file, decoded in a process of its own. `name` is the person's name for it, not the disk's."""
+        settings = self._settings
+        try:
+            return load_clip_apart(
+                path, settings.audio_limits, settings.decode_seconds, settings.decode_memory_mb * 1_000_000
+            )
+        except (BadAudio, AudioTooLong) as error:
+            raise type(error)(**{**error.facts, "name": name}) from None
+
+    def _check_room(self, owner: str, clip_id: str, size: int) -> None:
+        """Raises ShelfFull where one person's recordings, or everybody's, would grow above their limit."""
+        with self._lock:
+            own = [entry.path for key, entry in self._own.get(owner, {}).items() if key != clip_id]
+            everybody = [entry.path for entries in self._own.values() for entry in entries.values()]
+        for paths, limit in ((own, self._settings.max_clips_mb), (everybody, self._settings.max_all_clips_mb)):
+            held = sum(path.stat().st_size for path in paths if path.exists())
+            if held + size > limit * 1_000_000:
+                raise ShelfFull(limit=size_text(limit * 1_000_000))
 
     def forget(self, owner: str, clip_id: str) -> None:
         """Removes one of the owner's clips and its file."""
@@ -111,17 +182,20 @@ class Clips:
             entry = self._own.get(owner, {}).pop(clip_id, None)
         if entry is None:
             raise NotFound(what=Text("запись", "recording"))
-        entry.path.unlink(missing_ok=True)
+        self._shelf.remove(entry.path)
 
     def sound(self, owner: str, clip_id: str) -> AudioClip:
         """The decoded clip; the last few are kept in memory."""
         entry = self.find(owner, clip_id)
+        if clip_id not in self._samples:
+            self._shelf.used(entry.path)
         with self._lock:
             clip = self._decoded.get(clip_id)
             if clip is not None:
                 self._decoded.move_to_end(clip_id)
                 return clip
-        clip = load_clip(entry.path, self._limits)
+        own = clip_id not in self._samples
+        clip = self._decode(entry.path, entry.name.en) if own else load_clip(entry.path, self._settings.audio_limits)
         with self._lock:
             self._remember(clip, clip_id)
         return clip
@@ -152,7 +226,7 @@ class Clips:
                 if error.errno != errno.ENOSPC:
                     raise
                 free = shutil.disk_usage(folder).free
-                raise DiskFull(needed=_size(needed), free=_size(free)) from error
+                raise DiskFull(needed=size_text(needed), free=size_text(free)) from error
         return kept
 
     def _remember(self, clip: AudioClip, clip_id: str | None = None) -> None:
@@ -161,8 +235,12 @@ class Clips:
             self._decoded.popitem(last=False)
 
 
-def _size(count: int) -> Text:
-    return Text(byte_size(count, "ru"), byte_size(count, "en"))
+def _kept(owner: str, entry: ClipEntry) -> KeptClip:
+    return KeptClip(owner, entry.id, entry.path, entry.name, entry.seconds, entry.reference, entry.added)
+
+
+def _entry(kept: KeptClip) -> ClipEntry:
+    return ClipEntry(kept.id, kept.name, kept.path, kept.seconds, kept.reference, added=kept.added)
 
 
 def clean_name(name: str) -> str:

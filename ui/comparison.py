@@ -7,7 +7,7 @@ a mixture that was tried before comes back at once.
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +15,14 @@ from evaluation.align import align_three
 from evaluation.audio import AudioClip
 from evaluation.metrics.hallucination import signs
 from evaluation.scores import agreement, score_pair
-from evaluation.transcriber import TranscribeOptions, Transcript
+from evaluation.transcriber import Transcript
 from merger.recipe import MergeRecipe
 from ui.errors import bilingual
-from ui.models import LoadedPair
+from ui.executor import Applied, OnDevice, Poll
+from ui.models import taking_part
 
 SIDES = ("a", "merged", "b")
 KEPT_TRANSCRIPTS = 4000
-OPTIONS = TranscribeOptions(language="ru", word_times=True)
-
-Poll = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,8 @@ class Mixture:
 
     @property
     def key(self) -> str:
-        marks = (f"{role}={mark}" for role, mark in sorted(self.fingerprints.items()))
+        mixed = taking_part(self.recipe, self.fingerprints)
+        marks = (f"{role}={mark}" for role, mark in sorted(mixed.items()))
         identity = "|".join([self.recipe.digest, *marks])
         return hashlib.sha256(identity.encode()).hexdigest()[:24]
 
@@ -82,7 +81,7 @@ class Listener:
         """The sides that need no listening any more."""
         return [side for side in SIDES if self._memory.get(self._weights(side, mixture), clip.sha256)]
 
-    def hear(self, side: str, pair: LoadedPair, mixture: Mixture, clip: AudioClip, cancelled: Poll) -> Heard:
+    def hear(self, side: str, pair: OnDevice, mixture: Mixture, clip: AudioClip, cancelled: Poll) -> Heard:
         """One side's transcript. For "merged" the requester's recipe is applied first, whoever's was in force.
 
         Raises Cancelled.
@@ -90,17 +89,12 @@ class Listener:
         weights = self._weights(side, mixture)
         if known := self._memory.get(weights, clip.sha256):
             return Heard(*known, cached=True)
-        merge: dict[str, Any] = {}
-        if side == "merged":
-            applied = pair.live.apply(mixture.recipe, cancelled)
-            merge = {
-                "seconds": applied.seconds,
-                "performed": applied.performed,
-                "warnings": [bilingual(one) for one in applied.warnings],
-            }
-        transcript = pair.listen.transcribe(side, clip, OPTIONS, cancelled)  # type: ignore[arg-type]
-        self._memory.put(weights, clip.sha256, transcript, merge)
-        return Heard(transcript, merge, cached=False)
+        # A device whose every call has a price is asked once for everything that is not known yet.
+        sides = [side, *(one for one in SIDES if one != side and one not in self.known(mixture, clip))]
+        written = pair.hear(mixture.recipe, sides if pair.whole else [side], clip, cancelled)
+        for one, what in written.items():
+            self._memory.put(self._weights(one, mixture), clip.sha256, what.transcript, _told(what.applied))
+        return Heard(written[side].transcript, _told(written[side].applied), cached=False)
 
     def order(self, mixture: Mixture, clip: AudioClip) -> Iterator[str]:
         """What is known first, so that the page shows it at once; then the merge, which is what was asked for."""
@@ -110,6 +104,16 @@ class Listener:
 
     def _weights(self, side: str, mixture: Mixture) -> str:
         return mixture.key if side == "merged" else mixture.fingerprints[side]
+
+
+def _told(applied: Applied | None) -> dict[str, Any]:
+    if applied is None:
+        return {}
+    return {
+        "seconds": applied.seconds,
+        "performed": applied.performed,
+        "warnings": [bilingual(one) for one in applied.warnings],
+    }
 
 
 def words_of(transcript: Transcript) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -20,6 +21,7 @@ from ui import export
 from ui.clips import clean_name
 from ui.comparison import SIDES
 from ui.errors import BadArgument, NotFound, bilingual, report
+from ui.journal import known
 from ui.worker import Job, JobState
 from ui.workshop import Workshop
 
@@ -129,7 +131,7 @@ def _merge(workshop: Workshop) -> Callable[..., Awaitable[dict]]:
         def work(job: Job) -> Generator[None, None, dict[str, Any]]:
             pair = yield from workshop.loaded(job, sources)
             job.report("merge")
-            applied = pair.live.apply(wanted, job.cancelled)
+            applied = pair.apply(wanted, job.cancelled)
             return {
                 "digest": applied.digest,
                 "summary": bilingual(workshop.sentence(wanted, models)),
@@ -160,6 +162,7 @@ def _compare(workshop: Workshop) -> Callable[..., Awaitable[dict]]:
         models = _chosen(workshop, model_a, model_b, base)
         sources = await asyncio.to_thread(workshop.sources, models, wanted)
         clip = await asyncio.to_thread(workshop.clips.decode_upload, path, name)
+        await asyncio.to_thread(Path(path).unlink, missing_ok=True)  # decoded, it is of no more use to anybody
 
         def work(job: Job) -> Generator[None, None, dict[str, Any]]:
             sides = yield from workshop.listening(job, sources, models, wanted, clip, spoken)
@@ -201,6 +204,8 @@ def _status(workshop: Workshop) -> Callable[..., Awaitable[dict]]:
             return {"alive": workshop.worker.alive(), **count, "sessions": len(workshop.sessions)}
         found = next((one for one in workshop.worker.jobs() if one.id == job), None)
         if found is None:
+            if (kept := await asyncio.to_thread(known, workshop.store, job)) is not None:
+                return kept  # of an earlier server
             raise NotFound(what=Text("задание", "job"))
         told = workshop.worker.to_json(found)
         return {**told, "result": found.result if isinstance(found.result, dict) else None}

@@ -1,11 +1,11 @@
 """What the page adds to the tree of `merger.errors`, and how any failure becomes something that a person can read."""
 
 import logging
-import secrets
 from typing import Any
 
-from merger.bilingual import Text
-from merger.errors import BadRecipe, Fault, OutOfMemory, WhisperMergeError
+from merger.bilingual import Text, byte_size
+from merger.errors import BadRecipe, Fault, WhisperMergeError, error_id
+from merger.failures import coded
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,40 @@ class BadArgument(WhisperMergeError):
     remedy_text = Text("Ожидается: {expected}.", "Expected: {expected}.")
 
 
+class ShelfFull(WhisperMergeError):
+    """No room for another recording. Facts: `limit` (a readable size as Text)."""
+
+    code = "SHELF_FULL"
+    sentence_text = Text(
+        "Для записей отведено {limit}, и место кончилось.", "Recordings may take {limit} together, and that is used up."
+    )
+    remedy_text = Text("Уберите с полки записи, которые больше не нужны.", "Remove recordings that you no longer need.")
+
+
+class ExportsFull(WhisperMergeError):
+    """Exported models take as much as they may. Facts: `limit`, `needed` (readable sizes as Text)."""
+
+    code = "EXPORTS_FULL"
+    sentence_text = Text(
+        "Нужно {needed}, а для выпусков отведено {limit}, и столько уже не осталось.",
+        "{needed} would be needed, and of the {limit} for exports not that much is left.",
+    )
+    remedy_text = Text(
+        "Попросите администратора убрать старые выпуски.", "Ask the administrator to remove old exports."
+    )
+
+
+class ServerBusy(WhisperMergeError):
+    """Everybody together asked for too much at once. Facts: `limit`."""
+
+    code = "SERVER_BUSY"
+    sentence_text = Text(
+        "В очереди сервера уже {limit} заданий, больше он не берёт.",
+        "The server's queue already holds {limit} jobs, and it takes no more.",
+    )
+    remedy_text = Text("Попробуйте через минуту.", "Try again in a minute.")
+
+
 class HubNotAllowed(WhisperMergeError):
     """The Hub is switched off here. Facts: `model`."""
 
@@ -63,20 +97,14 @@ class HubNotAllowed(WhisperMergeError):
     remedy_text = Text("Выберите одну из локальных моделей.", "Choose one of the local models.")
 
 
-class InternalError(WhisperMergeError):
-    """A fault of the program, not of the person; the log holds the rest under the id."""
-
-    code = "INTERNAL"
-    sentence_text = Text("В программе произошла ошибка.", "The program has failed.")
-    remedy_text = Text(
-        "Попробуйте ещё раз; если повторится, сообщите администратору номер ошибки.",
-        "Try again; if it happens again, give the administrator the error's number.",
-    )
-
-
 def bad_recipe(sentence: Text, remedy: Text) -> BadRecipe:
     """A `BadRecipe` with one fault."""
     return BadRecipe(faults=[Fault(sentence, remedy)])
+
+
+def size_text(count: int) -> Text:
+    """A number of bytes in words."""
+    return Text(byte_size(count, "ru"), byte_size(count, "en"))
 
 
 def bilingual(text: Text) -> dict[str, str]:
@@ -84,21 +112,12 @@ def bilingual(text: Text) -> dict[str, str]:
     return {"ru": text.ru, "en": text.en}
 
 
-def coded(error: BaseException) -> WhisperMergeError:
-    """The error as a member of the tree; memory that ran out is recognised wherever it was raised."""
-    if isinstance(error, WhisperMergeError):
-        return error
-    # torch is not imported for this: its error is known by name.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return OutOfMemory(device="GPU" if type(error).__name__ == "OutOfMemoryError" else "RAM")
-    return InternalError()
-
-
-def report(error: BaseException) -> dict[str, Any]:
-    """`{"id", "code", "sentence", "remedy"}` in both languages; the id finds the line in the log."""
+def report(error: BaseException, level: int = logging.WARNING) -> dict[str, Any]:
+    """`{"id", "code", "sentence", "remedy"}` in both languages; the id finds the line in the log, and the trace of
+    what nobody expected."""
     known = coded(error)
-    number = secrets.token_hex(4)
-    log.warning("error %s: %s", number, known.code, exc_info=None if known is error else error)
+    number = error_id()
+    log.log(level, "error %s: %s", number, known, exc_info=None if known is error else error)
     return {
         "id": number,
         "code": known.code,

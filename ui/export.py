@@ -5,22 +5,25 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from evaluation.transcriber import HuggingFaceTranscriber
 from merger.bilingual import Text, byte_size
-from merger.checkpoint import Checkpoint, open_checkpoint
+from merger.checkpoint import Checkpoint, read_json
+from merger.errors import WhisperMergeError
 from merger.recipe import MergeRecipe
-from ui.comparison import OPTIONS, Mixture
-from ui.errors import NotFound, bad_recipe
+from ui.errors import ExportsFull, NotFound, bad_recipe, size_text
+from ui.jobs import Work
+from ui.journal import resumes
+from ui.models import taking_part
 from ui.sessions import Session
+from ui.settings import GB
 from ui.views import action
 from ui.worker import FINISHED, Job
 from ui.workshop import Workshop
 
 NAME = re.compile(r"^[\w][\w .+-]{0,80}$")
-HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$", re.ASCII)
 SMALL_FILE = 1_000_000  # bytes up to which a file can be taken through the page
 
 
@@ -46,18 +49,77 @@ def submit(
 ) -> tuple[Job, str]:
     """Queues an export; returns the job and the folder's name. `written(job, folder, sources)` once it is on disk."""
     sources = workshop.sources(models, recipe)
-    read = sources if recipe.spec.needs_base else {role: sources[role] for role in ("a", "b")}
     wanted = folder_name(workshop, name)
+    _check_room(workshop, sources["a"].nbytes)
+    with workshop.exports_lock:
+        folder = _free(workshop, wanted)
+        job = workshop.exports[folder] = workshop.worker.submit(
+            owner, "export", _writing(workshop, recipe, sources, folder, written), lane="disk",
+            durable={"recipe": recipe.to_json(), "models": dict(models), "folder": folder},
+        )  # fmt: skip
+    return job, folder
 
+
+def _check_room(workshop: Workshop, needed: int) -> None:
+    """Raises ExportsFull where the exports would take more than the settings allow."""
+    limit = round(workshop.settings.max_exports_gb * GB)
+    held = _size_of(workshop.settings.export_root)
+    if held + needed > limit:
+        raise ExportsFull(needed=size_text(needed), limit=size_text(limit))
+
+
+def _size_of(root: Path) -> int:
+    """Bytes of all files below a folder; what is renamed or removed meanwhile does not count."""
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
+
+
+@resumes("export")
+def again(workshop: Workshop, owner: str, kept: dict[str, Any], job_id: str) -> Job:
+    """An export that the last server did not finish; one that was finished, and not written down, is done at once."""
+    recipe = MergeRecipe.from_json(kept["recipe"])
+    sources = workshop.sources(kept["models"], recipe)
+    with workshop.exports_lock:
+        folder = kept["folder"]
+        if not _is_written(workshop.settings.export_root / folder, recipe):
+            folder = _free(workshop, folder)
+        work = _writing(workshop, recipe, sources, folder)
+        job = workshop.exports[folder] = workshop.worker.submit(
+            owner, "export", work, lane="disk", durable={**kept, "folder": folder}, job_id=job_id
+        )
+    return job
+
+
+def _is_written(target: Path, recipe: MergeRecipe) -> bool:
+    """Whether the folder holds this recipe's merge; a folder appears whole or not at all."""
+    try:
+        return read_json(target / "recipe.json").get("digest") == recipe.digest
+    except WhisperMergeError:
+        return False
+
+
+def _writing(
+    workshop: Workshop,
+    recipe: MergeRecipe,
+    sources: Mapping[str, Checkpoint],
+    folder: str,
+    written: Callable[[Job, str, Mapping[str, Checkpoint]], None] = lambda job, folder, sources: None,
+) -> Work:
     def work(job: Job) -> Generator[None, None, dict[str, Any]]:
         from merger.disk import merge_to_folder
 
         job.report("export.check")
         yield
         target = workshop.settings.export_root / folder
+        if _is_written(target, recipe):
+            return {"folder": folder, "report": None, **described(target)}
         report = merge_to_folder(
             recipe,
-            read,
+            taking_part(recipe, sources),
             target,
             device="cpu",  # the device's own memory belongs to those who are listening
             on_progress=lambda now: job.report(
@@ -69,10 +131,7 @@ def submit(
         written(job, folder, sources)
         return {"folder": folder, "report": told, **described(target)}
 
-    with workshop.exports_lock:
-        folder = _free(workshop, wanted)
-        job = workshop.exports[folder] = workshop.worker.submit(owner, "export", work, lane="disk")
-    return job, folder
+    return work
 
 
 def _free(workshop: Workshop, name: str) -> str:
@@ -112,7 +171,6 @@ def start(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None
     head = {
         "recipe": recipe.to_json(),
         "sentence": {lang: workshop.sentence(recipe, models).get(lang) for lang in ("ru", "en")},
-        "hub": bool(os.environ.get("HF_TOKEN")) and not workshop.settings.public,
     }
     state: dict[str, Any] = {"proof": None, "proving": None}
 
@@ -147,51 +205,17 @@ def _proof(
 
     def work(job: Job) -> Generator[None, None, dict[str, Any]]:
         pair = yield from workshop.loaded(job, sources)
-        target = workshop.settings.export_root / folder
-        job.report("export.verify")
-        pair.live.apply(recipe, job.cancelled)
-        with pair.live.lend("merged") as module:
-            equal, total = tensors_equal(target, module.state_dict(), job)
-        yield
-        found: dict[str, Any] = {"equal": equal, "total": total, "texts": None}
-        if clip_id is not None:
-            job.report("export.listen")
-            clip = workshop.clips.sound(owner, clip_id)
-            pair = workshop.pairs.get(sources)
-            live = workshop.listener.hear("merged", pair, Mixture(recipe, pair.fingerprints), clip, job.cancelled)
-            saved = _saved_text(target, pair.live, clip, job)
-            found["texts"] = {"live": live.transcript.text, "saved": saved, "same": live.transcript.text == saved}
-        return found
+        clip = workshop.clips.sound(owner, clip_id) if clip_id is not None else None
+        job.report("export.verify" if clip is None else "export.listen")
+        found = pair.prove(recipe, workshop.settings.export_root / folder, clip, job.cancelled)
+        texts = {"live": found.live, "saved": found.saved, "same": found.live == found.saved}
+        return {"equal": found.equal, "total": found.total, "texts": None if clip is None else texts}
 
     return work
 
 
-def tensors_equal(folder: Path, live: Mapping[str, Any], job: Job) -> tuple[int, int]:
-    """(how many saved tensors equal the live ones bit for bit in the saved precision, how many there are)."""
-    import torch
-    from safetensors import safe_open
-
-    equal = total = 0
-    for file in open_checkpoint(folder).files:
-        with safe_open(file, framework="pt") as saved:
-            for name in saved.keys():  # noqa: SIM118 (a safetensors file is no mapping)
-                job.check()
-                tensor = saved.get_tensor(name)
-                total += 1
-                equal += int(torch.equal(tensor, live[name].to("cpu", tensor.dtype)))
-    return equal, total
-
-
-def _saved_text(folder: Path, live: Any, clip: Any, job: Job) -> str:
-    """What transformers' own `generate` writes with the saved folder, on the live merge's device and precision."""
-    from transformers import WhisperForConditionalGeneration, WhisperProcessor
-
-    module = WhisperForConditionalGeneration.from_pretrained(folder, dtype=live.dtype).to(live.device).eval()
-    transcriber = HuggingFaceTranscriber(module, WhisperProcessor.from_pretrained(folder))
-    return transcriber.transcribe(clip, OPTIONS, job.cancelled).text
-
-
-def _exported(workshop: Workshop, session: Session) -> Path:
+def exported_folder(workshop: Workshop, session: Session) -> Path:
+    """Where the session's last export lies. Raises NotFound."""
     folder = session.notes.get("export")
     path = workshop.settings.export_root / folder if folder else None
     if path is None or not path.is_dir():
@@ -202,32 +226,8 @@ def _exported(workshop: Workshop, session: Session) -> Path:
 @action("export.file")
 def small_file(workshop: Workshop, session: Session, payload: dict[str, Any]) -> str:
     """The text of one of the export's small files."""
-    folder = _exported(workshop, session)
+    folder = exported_folder(workshop, session)
     path = folder / str(payload["name"])
     if path.parent != folder or not path.is_file() or path.is_symlink() or path.stat().st_size > SMALL_FILE:
         raise NotFound(what=Text("файл", "file"))
     return path.read_text(encoding="utf-8")
-
-
-@action("export.push")
-def push(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
-    """Sends the finished export to the Hub with the server's token, private unless asked otherwise; lab only."""
-    target = _exported(workshop, session)
-    repository = str(payload.get("repository") or "")
-    if not HUB_NAME.match(repository) or workshop.settings.public or not os.environ.get("HF_TOKEN"):
-        raise bad_recipe(
-            Text(f"Имя «{repository}» не годится.", f"The name “{repository}” will not do."),
-            Text("Оно выглядит так: автор/модель.", "It looks like author/model."),
-        )
-
-    def work(job: Job) -> Generator[None, None, None]:
-        from huggingface_hub import HfApi
-
-        job.report("export.push")
-        yield
-        hub = HfApi(token=os.environ["HF_TOKEN"])
-        hub.create_repo(repository, private=not payload.get("open"), exist_ok=True)
-        hub.upload_folder(repo_id=repository, folder_path=target)
-
-    job = workshop.worker.submit(session.owner, "push", work, lane="disk", supersede=True)
-    session.job = job.id

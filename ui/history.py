@@ -9,7 +9,7 @@ from merger.recipe import MergeRecipe, parse_json
 from ui.comparison import SIDES
 from ui.errors import NotFound, bad_recipe, bilingual
 from ui.mixer import take
-from ui.models import ROLES
+from ui.models import ROLES, SOURCES
 from ui.sessions import Session
 from ui.views import action
 from ui.workshop import Workshop
@@ -103,7 +103,11 @@ def restore(workshop: Workshop, session: Session, payload: dict[str, Any]) -> No
     found = _own(workshop, session, str(payload["id"]))
     recipe = MergeRecipe.from_json(found.recipe)
     sources = {role: found.sources.get(role, {}).get("location") for role in ROLES}
-    models = {role: ref for role, ref in sources.items() if ref} if sources["a"] and sources["b"] else None
+    models: dict[str, str | None] | None = None
+    if sources["a"] and sources["b"]:
+        # A third model that the experiment did not have would change its mixture; a method of two leaves it alone.
+        mixed = SOURCES if recipe.spec.sources == "many" else ()
+        models = {role: ref for role, ref in sources.items() if ref or role in mixed}
     if found.clip is not None and _has_clip(workshop, session, found.clip.sha256):
         session.clip = found.clip.sha256
         workshop.publish_clip(session)

@@ -1,5 +1,6 @@
 """The listening screen's actions: clips, the reference, and who hears, who writes."""
 
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -15,19 +16,26 @@ from ui.worker import Job
 from ui.workshop import Workshop
 
 LONGEST_REFERENCE = 20_000  # characters
-MOST_CLIPS = 60
+CLOCK = re.compile(r"^\d\d:\d\d:\d\d$")
 
 
 @action("clips.add")
 def add(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
-    entry = workshop.clips.add(session.owner, str(payload["path"]), str(payload["name"]))
+    title = recorded(str(payload["recorded"])) if payload.get("recorded") else None
+    entry = workshop.clips.add(session.owner, str(payload["path"]), str(payload["name"]), title)
     with session.lock:
         session.shelf = [entry.id, *(clip for clip in session.shelf if clip != entry.id)]
-        gone, session.shelf = session.shelf[MOST_CLIPS:], session.shelf[:MOST_CLIPS]
+        most = workshop.settings.max_clips
+        gone, session.shelf = session.shelf[most:], session.shelf[:most]
     for clip in gone:
         workshop.clips.forget(session.owner, clip)
     workshop.publish_clips(session)
     _choose(workshop, session, entry.id)
+
+
+def recorded(clock: str) -> Text | None:
+    """What a recording through the microphone is called, in both languages; `clock` is the visitor's time of day."""
+    return Text(f"Микрофон, {clock}", f"Microphone, {clock}") if CLOCK.match(clock) else None
 
 
 @action("clips.choose")
@@ -65,6 +73,7 @@ def set_reference(workshop: Workshop, session: Session, payload: dict[str, Any])
     if text == (workshop.reference(session) or ""):
         return
     session.references[session.clip] = text
+    workshop.clips.refer(session.owner, session.clip, text or None)
     clip = session.get("clip")
     session.publish(clip={**clip, "reference": text or None})
     result = session.get("result")
@@ -79,6 +88,35 @@ def _rescored(result: dict[str, Any], reference: str) -> dict[str, Any]:
             score = score_pair(reference, result[side]["text"]) if reference else None
             rescored[side] = {**result[side], "wer": score.wer if score else None, "cer": score.cer if score else None}
     return rescored
+
+
+@action("listen.all")
+def hear_all(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
+    """Every recording of the person's and every sample by the recipe in force; ends by itself when that changes."""
+    recipe, models, wanted = session.recipe, dict(session.models), workshop.wanted_key(session)
+    sources = workshop.sources(models, recipe)
+    clip_ids = [*session.shelf, *(clip.id for clip in workshop.clips.samples)]
+    if not clip_ids:
+        raise ClipNotChosen()
+
+    def work(job: Job) -> Generator[None, None, int]:
+        for number, clip_id in enumerate(clip_ids):
+            if workshop.wanted_key(session) != wanted:
+                return number
+            name = bilingual(workshop.clips.find(session.owner, clip_id).name)
+
+            def report(number: int = number, name: dict[str, str] = name) -> None:
+                job.report("shelf", number, len(clip_ids), name=name)
+
+            report()
+            sound, reference = workshop.clips.sound(session.owner, clip_id), workshop.reference(session, clip_id)
+            sides = yield from workshop.listening(job, sources, models, recipe, sound, reference, report=report)
+            workshop.note_heard(session, clip_id, wanted, sides)
+            yield
+        return len(clip_ids)
+
+    job = workshop.worker.submit(session.owner, "shelf", work, lane="batch", supersede=True)
+    session.job = job.id
 
 
 @action("listen.swap")

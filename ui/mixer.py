@@ -1,13 +1,15 @@
 """The mixer's actions: models, recipe, presets, undo. The page draws itself from what is published."""
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from merger.curves import Curve
+from merger.errors import WhisperMergeError
+from merger.fitting import require_fit
 from merger.recipe import MergeRecipe, parse_json
 from ui.catalog import PRESETS, preset
-from ui.models import ROLES
+from ui.models import ROLES, SOURCES, taking_part
+from ui.recipe_changes import fitted, mirrored
 from ui.sessions import Session
 from ui.views import action
 from ui.worker import Job
@@ -48,12 +50,26 @@ def _change(
 ) -> None:
     with session.lock:
         before = _mixed(session)
-        session.models = {**session.models, **(models or {})}
-        if recipe is not None:
+        chosen = {**session.models, **(models or {})}
+        recipe = recipe or fitted(session.recipe, _sources(session.models), _sources(chosen))
+        _require_fit(recipe, chosen)
+        session.models = chosen
+        if recipe is not session.recipe:
             session.recipe, session.preset = recipe, preset_name or _same_preset(recipe)
         if (session.models, session.recipe.digest) != (before.models, before.recipe.digest):
             session.undo = [*session.undo, before][-UNDO_DEPTH:]
             session.redo = []
+
+
+def _require_fit(recipe: MergeRecipe, models: Mapping[str, str | None]) -> None:
+    """Raises BadRecipe for weights that are not one per chosen model; a missing base is asked for by the page."""
+    mixed = {role: ref for role, ref in models.items() if ref}
+    if "a" in mixed and "b" in mixed:
+        require_fit(recipe, {**taking_part(recipe, mixed), "base": mixed.get("base", "")})
+
+
+def _sources(models: Mapping[str, str | None]) -> list[str]:
+    return [ref for role in SOURCES if (ref := models.get(role))]
 
 
 def _mixed(session: Session) -> Mixed:
@@ -86,11 +102,41 @@ def set_recipe(workshop: Workshop, session: Session, payload: dict[str, Any]) ->
 
 
 @action("mixer.paste")
-def paste(workshop: Workshop, session: Session, payload: dict[str, Any]) -> bool:
-    """A recipe as somebody copied it; an exported recipe.json, which wraps it, is taken as well."""
+def paste(workshop: Workshop, session: Session, payload: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as somebody copied it, with its models where it names them; an exported recipe.json is taken as well.
+
+    Returns `missing`: the models that are not to be had here. The recipe then holds for those on the page.
+    """
     parsed = parse_json(str(payload["text"]))
     inner = parsed.get("recipe") if isinstance(parsed, dict) and isinstance(parsed.get("recipe"), dict) else parsed
-    take(workshop, session, recipe=MergeRecipe.from_json(inner))
+    named = MergeRecipe.from_json(inner)
+    recipe, models = replace(named, sources={}), _named_models(named)
+    missing = [ref for ref in (models or {}).values() if ref and not _to_be_had(workshop, ref)]
+    if models is None or missing:
+        take(workshop, session, recipe=recipe)
+    elif any(ref and workshop.models.is_remote(ref) for ref in models.values()):
+        _fetch(workshop, session, models, recipe)
+    else:
+        take(workshop, session, models=models, recipe=recipe)
+    return {"missing": missing}
+
+
+def _named_models(recipe: MergeRecipe) -> dict[str, str | None] | None:
+    """The models that a recipe names by role; None where it does not name both A and B."""
+    named = {role: ref for role, ref in recipe.sources.items() if role in ROLES}
+    if not {"a", "b"} <= set(named):
+        return None
+    others = SOURCES if recipe.spec.sources == "many" else ()
+    return {**dict.fromkeys(others), **named}
+
+
+def _to_be_had(workshop: Workshop, ref: str) -> bool:
+    if workshop.models.is_remote(ref):
+        return True
+    try:
+        workshop.models.open(ref)
+    except WhisperMergeError:
+        return False
     return True
 
 
@@ -135,27 +181,40 @@ def set_live(workshop: Workshop, session: Session, payload: dict[str, Any]) -> N
     listen_if_live(workshop, session)
 
 
+@action("models.options")
+def refresh_options(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
+    """What can be chosen now: exports and folders come and go while a page is open."""
+    workshop.publish_models(session)
+
+
 @action("models.choose")
 def choose_model(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
     role, ref = payload["role"], payload.get("ref")
     if role not in ROLES or not (ref is None or isinstance(ref, str)):
         raise ValueError("no such role")
+    models = {role: ref}
+    if role == "c" and ref is None:
+        models["c"], models["d"] = session.models.get("d"), None  # no gap: D takes the place of C
     if ref is not None and workshop.models.is_remote(ref):
-        _fetch(workshop, session, role, ref)
+        _fetch(workshop, session, models)
         return
     if ref is not None:
         workshop.models.open(ref)  # refused with its own sentence before anything changes
-    take(workshop, session, models={role: ref})
+    take(workshop, session, models=models)
 
 
-def _fetch(workshop: Workshop, session: Session, role: str, ref: str) -> None:
-    """A model of the Hub is downloaded as a job: the page stays usable, and a failure says why."""
+def _fetch(
+    workshop: Workshop, session: Session, models: Mapping[str, str | None], recipe: MergeRecipe | None = None
+) -> None:
+    """Models of the Hub are downloaded as a job: the page stays usable, and a failure says why."""
 
     def work(job: Job) -> Generator[None, None, None]:
-        job.report("fetch", name=ref)
-        workshop.models.open(ref)
-        yield
-        take(workshop, session, models={role: ref})
+        for ref in models.values():
+            if ref is not None:
+                job.report("fetch", name=ref)
+                workshop.models.open(ref)
+                yield
+        take(workshop, session, models=models, recipe=recipe)
 
     pending = {**session.get("models"), "verdict": {"state": "pending", "mismatches": [], "warnings": []}}
     session.publish(models=pending)
@@ -179,26 +238,6 @@ def swap(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
         exchanged = {"a": session.models.get("b"), "b": session.models.get("a")}
         _change(session, exchanged, mirrored(session.recipe))
     _publish(workshop, session, with_models=True)
-
-
-def mirrored(recipe: MergeRecipe) -> MergeRecipe | None:
-    """The recipe of the same mixture after A and B have changed places; None if the method cannot say it.
-
-    A method mirrors each parameter by itself and keeps straight lines straight, so a curve is mirrored by its anchors.
-    """
-    mirror = recipe.spec.mirror
-    if mirror is None:
-        return None
-
-    def turned(key: str, curve: Curve) -> Any:
-        anchors = (mirror({**recipe.parameters, key: anchor}).get(key, anchor) for anchor in curve.anchors)
-        return Curve(tuple(anchors), curve.control).to_json()
-
-    parts = {
-        part: {key: turned(key, curve) for key, curve in curves.items()} for part, curves in recipe.parts.items()
-    }
-    parameters = {**recipe.parameters, **mirror(recipe.parameters)}
-    return MergeRecipe.build(recipe.method, parameters, parts=parts, sources=recipe.sources)
 
 
 @action("compare.run")

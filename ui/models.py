@@ -1,4 +1,4 @@
-"""Which models can be chosen, whether they fit, and the pair that lies on the device.
+"""Which models can be chosen, and whether they fit together.
 
 References are what travels between page and server: a path relative to an allowed root (`a`, `lab/whisper-ft`), an
 absolute path inside one (lab only), or a Hub id. Server paths are never shown.
@@ -6,28 +6,29 @@ absolute path inside one (lab only), or a Hub id. Server paths are never shown.
 
 import logging
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from merger.bilingual import Text, byte_size, number
 from merger.checkpoint import HUB_ID, Checkpoint, open_checkpoint
 from merger.compatibility import compare
-from merger.errors import MissingFile, WhisperMergeError
+from merger.errors import MissingFile, PathNotAllowed, WhisperMergeError
+from merger.hub import HubRules, too_large
+from merger.recipe import MergeRecipe
 from ui.errors import HubNotAllowed, ModelsNotChosen, bilingual
-from ui.settings import Settings
+from ui.settings import GB, Settings
 
 log = logging.getLogger(__name__)
 
-Poll = Callable[[], bool]
+Value = TypeVar("Value")
 Stamp = tuple[tuple[str, int, int, int], ...]  # name, inode, bytes and modification time (ns) of every file
 
-ROLES = ("a", "b", "base")
+SOURCES = ("a", "b", "c", "d")  # what is mixed; C and D only by methods of more than two models
+ROLES = (*SOURCES, "base")
 ROLE_NAMES = {
-    "a": Text("модель A", "model A"),
-    "b": Text("модель B", "model B"),
+    **{role: Text(f"модель {role.upper()}", f"model {role.upper()}") for role in SOURCES},
     "base": Text("базовая модель", "base model"),
 }
 # By what each can do, not by a letter: after a swap the letter A stands beside the other model.
@@ -42,6 +43,8 @@ DEMO_DETAILS = {
     "base": Text("для методов с базовой моделью", "for methods with a base model"),
 }
 PUBLISHED = ("antony66/whisper-large-v3-russian", "bond005/whisper-large-v3-ru-podlodka", "openai/whisper-large-v3")
+LONGEST_NAME = 200  # characters of a model's name that an error repeats
+EXPORT = "export:"  # before the name of a folder in the export root, which may be called like another model
 FOLDER_DEPTH = 3  # how deep below a root model folders are looked for
 MOST_FOLDERS = 200
 
@@ -52,7 +55,7 @@ class ModelOption:
 
     ref: str
     name: Text
-    group: str  # "demo", "folder", "hub"
+    group: str  # "demo", "folder", "export", "hub"
     detail: Text
 
     def to_json(self) -> dict[str, Any]:
@@ -69,15 +72,24 @@ class Models:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # On a public server the token belongs to whoever runs it: a visitor's Hub id is asked for without.
+        self._hub_rules = HubRules(anonymous=settings.public, max_bytes=round(settings.max_model_gb * GB))
+        self._readable = (*settings.roots, settings.export_root)
         self._open: dict[str, tuple[Stamp | None, Checkpoint]] = {}
         self._lock = threading.Lock()
 
-    def options(self) -> list[ModelOption]:
-        """The demo pair, the folders under the allowed roots, and the published pair of the Hub where that is on."""
+    def options(self, exports: Iterable[str] = ()) -> list[ModelOption]:
+        """The demo pair, the folders under the allowed roots, these exports by their folders' names, the newest first,
+        and the published pair of the Hub where that is on."""
         found = [
             ModelOption(self._reference(folder), self.display_name(folder), group, _detail(folder, group))
             for root in self._settings.roots
             for group, folder in _model_folders(root, self._settings.demo_models)
+        ]
+        made = [self._settings.export_root / name for name in exports]
+        found += [
+            ModelOption(self._reference(folder), self.display_name(folder), "export", _detail(folder, "export"))
+            for folder in sorted(made, key=lambda folder: -folder.stat().st_mtime)
         ]
         if self._settings.hub:
             found += [
@@ -88,12 +100,12 @@ class Models:
 
     def is_remote(self, ref: str) -> bool:
         """Whether opening this reference may need the network, and therefore time."""
-        known = self._local(ref) is not None or ref in self._open
+        known = self._folder(ref) is not None or ref in self._open
         return self._settings.hub and not known and HUB_ID.fullmatch(ref) is not None
 
     def open(self, ref: str) -> Checkpoint:
         """The checkpoint's headers. Raises ModelFileError subclasses, PathNotAllowed, Offline, HubNotAllowed."""
-        local = self._local(ref)
+        local = self._folder(ref)
         key = str(local) if local else ref
         with self._lock:
             known, model = self._open.get(key, (None, None))
@@ -102,7 +114,11 @@ class Models:
         if local is None and HUB_ID.fullmatch(ref) and not self._settings.hub:
             raise HubNotAllowed(model=ref)
         seen = stamp(local) if local else None  # before reading: what changes meanwhile is read again next time
-        checkpoint = open_checkpoint(local or ref, allowed_roots=self._settings.roots)
+        try:
+            checkpoint = open_checkpoint(local or ref, allowed_roots=self._readable, hub=self._hub_rules)
+        except (PathNotAllowed, MissingFile) as error:
+            raise _as_given(error, ref) from None
+        self._check_size(checkpoint)
         seen = seen or stamp(checkpoint.folder)
         with self._lock:
             known, model = self._open.get(key, (None, None))
@@ -143,7 +159,7 @@ class Models:
                     faults.append(_both(error))
         if faults:
             return {"state": "bad", "mismatches": faults, "warnings": []}
-        found = compare(opened["a"], opened["b"], base=opened.get("base"))
+        found = compare(*_mixed(opened), base=opened.get("base"))
         return {
             "state": "ok" if found.ok else "bad",
             "mismatches": [
@@ -154,12 +170,12 @@ class Models:
 
     def checked(self, models: Mapping[str, str | None], *, needs_base: bool) -> dict[str, Checkpoint]:
         """The opened sources of a merge. Raises ModelsNotChosen, IncompatibleModels and what `open` raises."""
-        wanted = ROLES if needs_base else ROLES[:2]
+        wanted = ("a", "b", "base") if needs_base else ("a", "b")
         missing = [ROLE_NAMES[role] for role in wanted if not models.get(role)]
         if missing:
             raise ModelsNotChosen(roles=Text(", ".join(m.ru for m in missing), ", ".join(m.en for m in missing)))
         opened = {role: self.open(ref) for role in ROLES if (ref := models.get(role))}
-        compare(opened["a"], opened["b"], base=opened.get("base")).raise_if_incompatible()
+        compare(*_mixed(opened), base=opened.get("base")).raise_if_incompatible()
         return opened
 
     def display_name(self, folder: Path) -> Text:
@@ -170,11 +186,11 @@ class Models:
         return Text(real.name, real.name)
 
     def names(self, models: Mapping[str, str | None]) -> dict[str, Text]:
-        """Names of A, B and base for sentences; the letter where nothing is chosen."""
+        """Names of the sources and the base for sentences; the letter where nothing is chosen."""
         found = {}
         for role in ROLES:
             described = self.describe(models.get(role))
-            name = described["name"] if described else {"a": "A", "b": "B", "base": "S"}[role]
+            name = described["name"] if described else {"base": "S"}.get(role, role.upper())
             found[role] = Text(name["ru"], name["en"]) if isinstance(name, dict) else Text(name, name)
         return found
 
@@ -182,20 +198,58 @@ class Models:
         """The reference by which an opened model is found again."""
         return model.hub_id or self._reference(model.folder)
 
+    def _folder(self, ref: str) -> Path | None:
+        """The folder that a reference names, or None."""
+        name = ref.removeprefix(EXPORT)
+        if name != ref and name == Path(name).name and name not in {"..", "."} and "\0" not in name:
+            return self._settings.export_root / name
+        return self._local(ref)
+
     def _local(self, ref: str) -> Path | None:
-        """The folder that a reference names: inside a root, or as a path."""
-        for root in self._settings.roots:
-            inside = root / ref
-            if inside.exists():
-                return inside
-        path = Path(ref).expanduser()
-        return path if path.is_absolute() or path.exists() else None
+        """The folder that a reference names: inside a root, or as a path. Raises PathNotAllowed for what is no path."""
+        try:
+            if "\0" in ref:
+                raise ValueError
+            for root in self._settings.roots:
+                inside = root / ref
+                if inside.exists():
+                    return inside
+            path = Path(ref).expanduser()
+            return path if path.is_absolute() or path.exists() else None
+        except (OSError, ValueError, RuntimeError):
+            raise PathNotAllowed(path=ref[:LONGEST_NAME]) from None
+
+    def _check_size(self, model: Checkpoint) -> None:
+        """Raises ModelTooLarge."""
+        limit = self._hub_rules.max_bytes or 0
+        if model.nbytes > limit:
+            raise too_large(model.name, model.nbytes, limit)
 
     def _reference(self, folder: Path) -> str:
         for root in self._settings.roots:
             if folder.is_relative_to(root):
                 return folder.relative_to(root).as_posix()
+        if folder.is_relative_to(self._settings.export_root):
+            return EXPORT + folder.relative_to(self._settings.export_root).as_posix()
         return str(folder)
+
+
+def taking_part(recipe: MergeRecipe, by_role: Mapping[str, Value | None]) -> dict[str, Value]:
+    """What the recipe mixes of what is chosen: methods of two models leave C and D out, most need no base."""
+    roles = SOURCES[:2] if recipe.spec.sources == "two" else SOURCES
+    wanted = (*roles, "base") if recipe.spec.needs_base else roles
+    return {role: value for role in wanted if (value := by_role.get(role)) is not None}
+
+
+def _mixed(opened: Mapping[str, Checkpoint]) -> list[Checkpoint]:
+    return [opened[role] for role in SOURCES if role in opened]
+
+
+def _as_given(error: WhisperMergeError, ref: str) -> WhisperMergeError:
+    """The error with the model's name as the person gave it: where it lies on this server is not told."""
+    key = "path" if isinstance(error, PathNotAllowed) else "file"
+    whole = Path(str(error.facts[key])).is_absolute()
+    return type(error)(**{**error.facts, key: ref[:LONGEST_NAME]}) if whole else error
 
 
 def _both(error: WhisperMergeError) -> dict[str, Any]:
@@ -241,62 +295,3 @@ def _detail(folder: Path, group: str) -> Text:
     told = DEMO_DETAILS[folder.name] if group == "demo" else None
     told_first = {lang: f"{told.get(lang)} · " if told else "" for lang in ("ru", "en")}
     return Text(*(told_first[lang] + byte_size(total, lang) for lang in ("ru", "en")))
-
-
-class LoadedPair:
-    """A, B (and base) on the device with everything that listens. Only the worker's device thread may use it."""
-
-    def __init__(self, sources: Mapping[str, Checkpoint], device: str, cancelled: Poll | None = None) -> None:
-        from evaluation.live_transcriber import LiveTranscriber
-        from merger.live import LiveMerge
-
-        self.sources = dict(sources)
-        self.fingerprints = {role: model.fingerprint() for role, model in sources.items()}
-        self.live = LiveMerge(sources["a"], sources["b"], sources.get("base"), device=device, cancelled=cancelled)
-        self.listen = LiveTranscriber(self.live)
-
-    def close(self) -> None:
-        self.live.close()
-
-
-class Pairs:
-    """The pairs that are loaded, the least recently used one leaves first."""
-
-    def __init__(self, device: str, kept: int = 1) -> None:
-        self._device = device
-        self._kept = kept
-        self._loaded: OrderedDict[tuple[tuple[str, int], ...], LoadedPair] = OrderedDict()
-
-    def get(self, sources: Mapping[str, Checkpoint], cancelled: Poll | None = None) -> LoadedPair:
-        """The pair, loaded now if it is not; what is pushed out frees its memory before the new one takes it.
-
-        Raises Cancelled while loading, MissingFile for a model that is no longer there, and what `LiveMerge` raises.
-        """
-        key = _key(sources)
-        if key in self._loaded:
-            self._loaded.move_to_end(key)
-            return self._loaded[key]
-        while len(self._loaded) >= self._kept:
-            _, old = self._loaded.popitem(last=False)
-            old.close()
-        try:
-            pair = self._loaded[key] = LoadedPair(sources, self._device, cancelled)
-        except FileNotFoundError as error:
-            detail = Text("файл модели", "a model file")
-            raise MissingFile(file=Path(error.filename or "").name, detail=detail) from error
-        return pair
-
-    def holds(self, sources: Mapping[str, Checkpoint]) -> bool:
-        return _key(sources) in self._loaded
-
-    def close(self) -> None:
-        while self._loaded:
-            self._loaded.popitem()[1].close()
-
-
-def _key(sources: Mapping[str, Checkpoint]) -> tuple[tuple[str, int], ...]:
-    """Identifies what was opened, not where it lies: a model that changed on disk is opened, and loaded, anew.
-
-    A loaded pair holds its sources, so no other object can get their identity meanwhile.
-    """
-    return tuple((role, id(model)) for role, model in sorted(sources.items()))

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui import views
+from ui import hub, views
 from ui.catalog import PRESETS, component_catalog, method_catalog
 from ui.components import island
 from ui.endpoints import add_endpoints
@@ -23,7 +23,7 @@ WATCH_SECONDS = 20.0  # how long a page's question for news stays open
 RECORD_SECONDS = 300
 SWEEP_SECONDS, UPLOAD_SECONDS = 3600, 86_400  # how often Gradio's cache is swept of uploads, and of how old ones
 SIDE = ("mixer",)
-MAIN = ("listen", "player", "grid", "judge", "blind", "sweep", "history", "export", "model_map", "help")
+MAIN = ("listen", "player", "grid", "judge", "blind", "sweep", "evaluation", "history", "export", "model_map", "help")
 
 
 def build_app(settings: Settings, lang: str | None = None, workshop: Workshop | None = None) -> gr.Blocks:
@@ -44,6 +44,8 @@ def build_app(settings: Settings, lang: str | None = None, workshop: Workshop | 
             with gr.Column(elem_id="wm-main"):
                 for name in MAIN:
                     island(name)
+        if hub.login_offered():
+            gr.LoginButton(visible=False)  # with it Gradio serves the login; the page draws a link of its own
         add_endpoints(workshop)
     app.workshop = workshop
     return app
@@ -60,6 +62,7 @@ def boot(workshop: Workshop, lang: str) -> dict[str, Any]:
         "presets": [one.to_json() for one in PRESETS],
         "limits": {
             "upload_mb": settings.max_upload_mb,
+            "keep_days": settings.keep_clips_days,
             "record_seconds": min(RECORD_SECONDS, settings.max_audio_seconds),
         },
         "public": settings.public,
@@ -68,11 +71,17 @@ def boot(workshop: Workshop, lang: str) -> dict[str, Any]:
 
 
 def _act(workshop: Workshop) -> Any:
-    def act(request: dict[str, Any]) -> dict[str, Any]:
-        """One action of one person: `{"result"}` or `{"error"}`, never an exception for the page to guess at."""
+    def act(
+        request: dict[str, Any], profile: gr.OAuthProfile | None = None, token: gr.OAuthToken | None = None
+    ) -> dict[str, Any]:
+        """One action of one person: `{"result"}` or `{"error"}`, never an exception for the page to guess at.
+
+        Gradio fills in `profile` and `token` where the visitor has signed in with Hugging Face.
+        """
         try:
             session = workshop.session(owner_of(request["owner"]))
-            result = ACTIONS[request["action"]](workshop, session, request.get("payload") or {})
+            with hub.asked_by(profile, token):
+                result = ACTIONS[request["action"]](workshop, session, request.get("payload") or {})
             # With what has changed: an older answer that is still under way can then not undo it on the page.
             return {"result": result, "slices": session.newer(request.get("known") or {})}
         except Exception as error:

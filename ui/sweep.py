@@ -7,6 +7,7 @@ from typing import Any
 from evaluation.scores import compare
 from merger.bilingual import Text
 from merger.recipe import MergeRecipe
+from merger.registry import methods
 from ui.catalog import PRESETS
 from ui.comparison import Mixture
 from ui.errors import ClipNotChosen, bad_recipe, bilingual
@@ -42,8 +43,9 @@ class Trial:
         return self.edits / self.words if self.words else None
 
 
-def plan(kind: str, current: MergeRecipe) -> list[Trial]:
-    """The recipes of a sweep. "methods": both parents, the guide's presets and the current recipe; else one axis.
+def plan(kind: str, current: MergeRecipe, with_base: bool = False) -> list[Trial]:
+    """The recipes of a sweep. "methods": both parents, the guide's presets and the current recipe; "each": every
+    registered method as it is without settings, those with a base where there is one; else one axis.
 
     Raises BadRecipe for a kind that does not exist.
     """
@@ -55,6 +57,9 @@ def plan(kind: str, current: MergeRecipe) -> list[Trial]:
         recipes = [current, MergeRecipe.build("direct"), MergeRecipe.build("slerp"), *(one.recipe for one in PRESETS)]
         unique = {recipe.digest: recipe for recipe in recipes}
         return [*parents, *(Trial(recipe) for recipe in unique.values())]
+    if kind == "each":
+        usable = [name for name, spec in methods().items() if with_base or not spec.needs_base]
+        return [*parents, *(Trial(MergeRecipe.build(name)) for name in usable)]
     if kind in AXES:
         method, key = AXES[kind]
         fixed = dict(current.parameters) if current.method == method else {}
@@ -124,14 +129,14 @@ def start(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None
         raise ClipNotChosen()
     entries = [workshop.clips.find(session.owner, clip_id) for clip_id in clip_ids]
     models, current = dict(session.models), session.recipe
-    sources = workshop.sources(models, MergeRecipe.build("direct"))
+    sources = workshop.sources(models, current if kind == "methods" else MergeRecipe.build("direct"))
     spoken = {clip.id: session.references.get(clip.id, clip.reference) or None for clip in entries}
     if kind == "best" and not any(spoken.values()):
         raise bad_recipe(
             Text("Ни у одной записи нет эталона.", "None of the recordings has a reference."),
             Text("Впишите эталон на экране «Слушать».", "Write a reference on the Listen screen."),
         )
-    trials: list[Trial] = [] if kind == "best" else plan(kind, current)
+    trials: list[Trial] = [] if kind == "best" else plan(kind, current, "base" in sources)
     expected = SEARCH_BUDGET if kind == "best" else len(trials)
     head = {"kind": kind, "clips": [{**clip.to_json(), "reference": spoken[clip.id]} for clip in entries]}
 

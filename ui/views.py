@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from ui.sessions import Session
     from ui.workshop import Workshop
 
-MODULES = ("mixer", "listen", "export", "history", "sweep", "blind", "model_map", "help")
+MODULES = ("mixer", "listen", "export", "hub", "history", "sweep", "evaluation", "blind", "model_map", "help")
 
 Action = Callable[["Workshop", "Session", dict[str, Any]], Any]
 ACTIONS: dict[str, Action] = {}

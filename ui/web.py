@@ -1,96 +1,115 @@
-"""What stands between the network and the app: headers, the origin check, and the address of a clip's sound."""
+"""The app's own addresses beside Gradio's: a clip's sound, uploads, health; and the guard put around all of them."""
 
 import asyncio
+import errno
+import shutil
 import struct
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
+from gradio.route_utils import MultiPartException, upload_fn
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from merger.errors import WhisperMergeError
+from merger.bilingual import Text
+from merger.errors import DiskFull, WhisperMergeError
+from ui.errors import NotFound, size_text
+from ui.http_errors import BadRequest, RequestTooLarge
+from ui.login import Doorkeeper
+from ui.security import Guard
+from ui.security_headers import Nonces
+from ui.uploads import Uploads
 from ui.workshop import Workshop
 
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
-# Gradio's page holds inline scripts and styles, so those are allowed; nothing may be fetched from another host.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; frame-ancestors {frames}"
-)
+CLIP = Text("запись", "recording")
 
 
-class Guard:
-    """ASGI middleware: refuses what another site's page sends, and tells the browser what this page may do."""
+def routes(workshop: Workshop, uploads: Uploads) -> list[Route]:
+    """Everything of this app's that has an address of its own; these go before Gradio's."""
+    settings = workshop.settings
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], public: bool) -> None:
-        self._app = app
-        frames = "'self' https://huggingface.co https://*.hf.space" if public else "'self'"
-        self._headers = [
-            (b"content-security-policy", POLICY.format(frames=frames).encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"same-origin"),
-        ]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        if scope["method"] not in {"GET", "HEAD", "OPTIONS"} and foreign(Request(scope)):
-            refusal = PlainTextResponse("ORIGIN_NOT_ALLOWED: this request comes from another site.", status_code=403)
-            await refusal(scope, receive, send)
-            return
-
-        async def with_headers(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *self._headers]
-            await send(message)
-
-        await self._app(scope, receive, with_headers)
-
-
-def foreign(request: Request) -> bool:
-    """Whether the request names an origin that is not this host. Scripts send no origin and are welcome."""
-    origin = request.headers.get("origin")
-    if not origin:
-        return False
-    hosts = {request.headers.get("host"), request.headers.get("x-forwarded-host")}
-    return urlsplit(origin).netloc not in hosts
-
-
-def routes(workshop: Workshop) -> list[Route]:
     async def clip(request: Request) -> Response:
         """The sound as the models hear it: mono, 16 kHz, 16-bit WAV; with ranges, so that a player can seek."""
         owner, clip_id = request.path_params["owner"], request.path_params["clip"]
         if not workshop.clips.signed(owner, clip_id, request.path_params["signature"]):
-            return PlainTextResponse("not found", status_code=404)
+            raise NotFound(what=CLIP)
         try:
             # A clip of an hour takes a while to decode, and what waits for the loop is everybody's page.
             sound = await asyncio.to_thread(workshop.clips.sound, owner, clip_id)
         except WhisperMergeError:
-            return PlainTextResponse("not found", status_code=404)
+            raise NotFound(what=CLIP) from None
         return await asyncio.to_thread(ranged, request, Wav(sound.samples, sound.sample_rate))
 
-    async def health(request: Request) -> Response:
-        if workshop.worker.alive():
-            return PlainTextResponse("ok")
-        return PlainTextResponse("the worker is down", status_code=503)
+    async def upload(request: Request) -> Response:
+        return await receive_files(request, uploads, settings.largest_file)
 
     return [
+        Route("/gradio_api/upload", upload, methods=["POST"]),
+        Route("/gradio_api/upload/", upload, methods=["POST"]),
         Route("/studio/clips/{owner}/{clip}/{signature}.wav", clip),
-        Route("/studio/health", health),
+        Route("/healthz", workshop.checkup.answer),
+        Route("/studio/health", workshop.checkup.answer),
+        Route("/metrics", workshop.metrics.answer),
     ]
 
 
-def middleware(workshop: Workshop) -> list[Middleware]:
-    return [Middleware(Guard, public=workshop.settings.public)]
+async def receive_files(request: Request, uploads: Uploads, limit: int) -> Response:
+    """Gradio's upload, into a folder that cannot be guessed, and with coded errors. `limit` in bytes of one file."""
+    app: Any = request.app
+    room = await asyncio.to_thread(uploads.room)
+    try:
+        paths, _, _ = await upload_fn(request, str(room), limit, None, force_move=True)
+    except MultiPartException as error:
+        too_large = "maximum allowed size" in error.message
+        raise RequestTooLarge(limit=size_text(limit)) if too_large else BadRequest() from error
+    except OSError as error:
+        await asyncio.to_thread(shutil.rmtree, room, True)
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        free = shutil.disk_usage(uploads.folder).free
+        needed = int(request.headers.get("content-length", "0"))
+        raise DiskFull(needed=size_text(needed), free=size_text(free)) from error
+    except HTTPException as error:
+        raise BadRequest() from error
+    for path in paths:
+        uploads.sent(path, request.scope["whisper_merge.visitor"].key)
+    app.get_blocks().upload_file_set.update(paths)
+    return JSONResponse(paths)
+
+
+def app_kwargs(workshop: Workshop) -> dict[str, Any]:
+    """What Gradio's `launch(app_kwargs=…)` needs so that the guard stands around everything.
+
+    The guard goes on when the server starts, before it listens: middleware that is merely handed over would stand
+    inside Gradio's own, which lets other sites read answers.
+    """
+    uploads, door = Uploads(), Doorkeeper(workshop.settings)
+
+    @asynccontextmanager
+    async def guarded(app: Any) -> AsyncIterator[None]:
+        blocks = app.get_blocks().blocks
+        functions = {(number, name) for number, block in blocks.items() for name in _functions(block)}
+        app.middleware_stack = Guard(app.middleware_stack, workshop.settings, uploads, door, functions)
+        yield
+
+    return {
+        "routes": [*door.routes(), *routes(workshop, uploads)],
+        "middleware": [Middleware(Nonces)],
+        "lifespan": guarded,
+        "docs_url": None,
+        "redoc_url": None,
+        "openapi_url": None,
+    }
+
+
+def _functions(block: Any) -> list[str]:
+    """Names of the functions of a component that pages may call."""
+    return [name for name, value in vars(block).items() if getattr(value, "_is_server_fn", False)]
 
 
 class Wav:

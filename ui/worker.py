@@ -1,9 +1,11 @@
-"""The one thread that owns the device, and the records of what it was asked to do.
+"""The threads that own the devices and the disk, and the jobs of everybody.
 
-Nothing else in the app touches model weights: an event only *submits* a job and returns. A job outlives the page that
-asked for it, is found again by its owner, and stops within one poll of its `cancelled`. Work is a generator: between
-two of its steps the thread may serve somebody whose request is more urgent, so a sweep of an hour delays a slider move
-by one clip at most. Exports have a thread of their own (`disk`): they never touch the device's live buffers.
+Nothing else in the app touches model weights: an event only *submits* a job and returns. A job is found again by its
+owner after a reload, and stops within one poll of its `cancelled`. Work is a generator: between two of its steps the
+thread may serve somebody whose request is more urgent, so a sweep of an hour delays a slider move by one clip at most.
+There is one thread per device, each with the executor that speaks to it; a job goes on where it began, and a person is
+served by the device that served them last as long as it is free, because that one has kept what their models made of
+their clips. Exports have a thread of their own (`disk`): they never touch a device's live buffers.
 """
 
 import itertools
@@ -11,151 +13,111 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any
 
 from merger.errors import Cancelled, WhisperMergeError
-from ui.errors import QueueFull, report
+from ui.errors import report
+from ui.executor import Executor, owning
+from ui.job_queue import JobQueue
+from ui.jobs import DISK_LANE, FINISHED, LANES, Job, JobState, Journal, Work, log_end
+
+__all__ = ["FINISHED", "Job", "JobState", "Worker"]
 
 log = logging.getLogger(__name__)
 
-LANES = {"live": 0, "batch": 1, "disk": 0}  # smaller goes first within its thread
-DISK_LANE = "disk"
 WAITING_PER_OWNER = 4  # one running and three waiting
-KEPT_FINISHED = 500
-
-Work = Callable[["Job"], Generator[None, None, Any]]
 
 
-class JobState(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    PAUSED = "paused"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+class Worker(JobQueue):
+    """One thread per device and one for the disk. Without `executors` there is one device thread that has no device.
 
-
-FINISHED = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
-
-
-@dataclass
-class Job:
-    """One request: who asked, what is being done now, how far it is. Times are seconds of the monotonic clock."""
-
-    id: str
-    owner: str
-    kind: str
-    lane: str
-    work: Work | None  # None once it is over: it holds decoded audio, and finished jobs are kept for long
-    order: int
-    created: float
-    state: JobState = JobState.QUEUED
-    stage: str = "queued"
-    facts: dict[str, Any] = field(default_factory=dict)
-    done: float = 0.0
-    total: float = 0.0
-    started: float | None = None
-    finished: float | None = None
-    error: dict[str, Any] | None = None
-    result: Any = None
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _finished: threading.Event = field(default_factory=threading.Event)
-    _steps: Generator[None, None, Any] | None = None
-    _changed: Callable[["Job"], None] = lambda job: None
-
-    def cancelled(self) -> bool:
-        """True once the owner pressed stop or asked for something newer; work polls this between small pieces."""
-        return self._stop.is_set()
-
-    def check(self) -> None:
-        """Raises Cancelled when this job is no longer wanted."""
-        if self._stop.is_set():
-            raise Cancelled()
-
-    def report(self, stage: str, done: float = 0.0, total: float = 0.0, **facts: Any) -> None:
-        """Says what is being done now; `done` of `total` in any unit, total 0 when it is not known."""
-        self.stage, self.done, self.total = stage, done, total
-        self.facts = facts
-        self._changed(self)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Blocks the caller (never the worker) until the job is finished; False when time ran out first."""
-        return self._finished.wait(timeout)
-
-    def elapsed(self, now: float) -> float:
-        return 0.0 if self.started is None else (self.finished or now) - self.started
-
-    def remaining(self, now: float) -> float | None:
-        """Seconds left if the rest goes as fast as what is done; None while nothing can be said."""
-        if self.started is None or self.total <= 0 or self.done <= 0 or self.finished is not None:
-            return None
-        return self.elapsed(now) * (self.total - self.done) / self.done
-
-
-class Worker:
-    """Two threads, `device` and `disk`, and the jobs of every owner."""
+    `unfinished_in_all` bounds everybody's jobs together. `on_finish` is called once per job, with the lock held.
+    """
 
     def __init__(
         self,
         on_change: Callable[[Job], None] = lambda job: None,
         clock: Callable[[], float] = time.monotonic,
         waiting_per_owner: int = WAITING_PER_OWNER,
+        unfinished_in_all: int | None = None,
+        executors: Sequence[Executor] = (),
+        journal: Journal | None = None,
+        on_finish: Callable[[Job], None] = lambda job: None,
     ) -> None:
-        self._on_change = on_change
-        self._clock = clock
-        self._waiting_per_owner = waiting_per_owner
-        self._jobs: dict[str, Job] = {}
-        self._current: dict[str, Job | None] = {"device": None, "disk": None}
-        self._seconds: dict[str, float] = {}  # kind → smoothed duration, for the expected wait
+        self._executors: dict[str, Executor | None] = {
+            f"device-{number}": executor for number, executor in enumerate(executors or [None])
+        } | {DISK_LANE: None}
+        super().__init__(list(self._executors), clock, waiting_per_owner, unfinished_in_all)
+        self._on_change, self._on_finish = on_change, on_finish
+        self._journal = journal
         self._order = itertools.count()
         self._closing = False
-        self._wake = threading.Condition()
         self._threads = {
             name: threading.Thread(target=self._keep_serving, args=(name,), name=f"whisper-merge-{name}", daemon=True)
-            for name in self._current
+            for name in self._executors
         }
         for thread in self._threads.values():
             thread.start()
 
+    @property
+    def executors(self) -> list[Executor]:
+        return [executor for executor in self._executors.values() if executor is not None]
+
     def submit(
-        self, owner: str, kind: str, work: Work, *, lane: str = "live", supersede: bool = False, sequel: bool = False
+        self,
+        owner: str,
+        kind: str,
+        work: Work,
+        *,
+        lane: str = "live",
+        supersede: bool = False,
+        sequel: bool = False,
+        durable: dict[str, Any] | None = None,
+        job_id: str | None = None,
     ) -> Job:
         """Queues work and returns at once. `supersede` stops the owner's older unfinished jobs of this kind.
 
-        A `sequel` belongs to a job that was let in already, so the limit does not apply to it.
-        Raises QueueFull when the owner already has as many unfinished jobs as are allowed.
+        A `sequel` belongs to a job that was let in already, so the limit does not apply to it. `durable` is what a
+        restart needs to begin the job anew; `job_id` is the id under which a restart takes it up again.
+        Raises QueueFull when the owner, or everybody together, has as many unfinished jobs as are allowed, and what
+        the journal raises for a durable job that it cannot write down.
         """
         if lane not in LANES:
             raise ValueError(f"no such lane: {lane}")
+        job = Job(
+            job_id or secrets.token_urlsafe(12), owner, kind, lane, work, next(self._order), self._clock(),
+            durable=durable, _changed=self._tell,
+        )  # fmt: skip
         with self._wake:
             if supersede:
-                for job in self._unfinished(owner):
-                    if job.kind == kind:
-                        self._stop(job)
-            waiting = [job for job in self._unfinished(owner) if not job.cancelled()]
-            if not sequel and len(waiting) >= self._waiting_per_owner:
-                raise QueueFull(waiting=len(waiting), limit=self._waiting_per_owner)
-            job = Job(
-                secrets.token_urlsafe(12), owner, kind, lane, work, next(self._order), self._clock(),
-                _changed=self._tell,
-            )
+                for older in self._unfinished(owner):
+                    if older.kind == kind:
+                        self._stop(older)
+            if not sequel and job_id is None:
+                self._let_in(owner)
+            if durable is not None and self._journal is not None:
+                job.state = JobState.PAUSED  # counted, and not begun, until it is written down
             self._jobs[job.id] = job
             self._forget_old()
             self._wake.notify_all()
+        if durable is not None and self._journal is not None:
+            self._write_down(job, self._journal)
         self._tell(job)
         return job
 
-    def job(self, owner: str, job_id: str) -> Job | None:
-        """The owner's own job; somebody else's id finds nothing."""
-        job = self._jobs.get(job_id)
-        return job if job is not None and job.owner == owner else None
-
-    def jobs(self, owner: str | None = None) -> list[Job]:
+    def _write_down(self, job: Job, journal: Journal) -> None:
+        try:
+            journal.queued(job)
+        except BaseException:
+            with self._wake:
+                del self._jobs[job.id]
+            raise
         with self._wake:
-            return [job for job in self._jobs.values() if owner in {None, job.owner}]
+            if job.state is JobState.PAUSED:
+                job.state = JobState.QUEUED
+                self._wake.notify_all()
 
     def cancel(self, owner: str, job_id: str) -> bool:
         """Asks the owner's job to stop; a queued one is over at once, a running one at its next poll."""
@@ -165,6 +127,8 @@ class Worker:
                 return False
             self._stop(job)
             self._wake.notify_all()
+        if job.state in FINISHED:
+            self._note(job)
         self._tell(job)
         return True
 
@@ -182,57 +146,24 @@ class Worker:
         self._tell(job)
         return True
 
-    def position(self, job: Job) -> tuple[int, float]:
-        """(jobs that go first, expected seconds until this one starts); (0, 0.0) for one that runs or is over."""
-        if job.state is not JobState.QUEUED:
-            return 0, 0.0
-        now, ahead, seconds = self._clock(), 0, 0.0
-        with self._wake:
-            for other in self._jobs.values():
-                same_thread = (other.lane == DISK_LANE) == (job.lane == DISK_LANE)
-                running = self._current[_thread_of(job)] is other
-                first = running or (other.state is JobState.QUEUED and _urgency(other) < _urgency(job))
-                if other is not job and same_thread and first and other.state not in FINISHED:
-                    ahead += 1
-                    left = other.remaining(now) if running else None
-                    seconds += left if left is not None else self._seconds.get(other.kind, 1.0)
-        return ahead, seconds
-
-    def to_json(self, job: Job) -> dict[str, Any]:
-        """The job record as the page and `/status` show it; all times in seconds."""
-        now = self._clock()
-        ahead, wait = self.position(job)
-        return {
-            "id": job.id,
-            "kind": job.kind,
-            "state": str(job.state),
-            "stage": job.stage,
-            "facts": job.facts,
-            "progress": job.done / job.total if job.total > 0 else None,
-            "elapsed": round(job.elapsed(now), 3),
-            "remaining": job.remaining(now),
-            "ahead": ahead,
-            "wait": round(wait, 1),
-            "stopping": job.cancelled() and job.state not in FINISHED,
-            "error": job.error,
-        }
-
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads.values())
 
     def close(self, timeout: float = 20.0) -> None:
-        """Stops what runs at its next poll, ends both threads and waits for them."""
+        """Stops what runs at its next poll, ends all threads and waits `timeout` seconds for them together.
+
+        Durable jobs that were not finished stay in the journal as queued: the next start takes them up.
+        """
         with self._wake:
             self._closing = True
             for job in self._jobs.values():
                 if job.state not in FINISHED:
+                    job.interrupted = not job.cancelled()
                     self._stop(job)
             self._wake.notify_all()
+        deadline = time.monotonic() + timeout
         for thread in self._threads.values():
-            thread.join(timeout)
-
-    def _unfinished(self, owner: str) -> list[Job]:
-        return [job for job in self._jobs.values() if job.owner == owner and job.state not in FINISHED]
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _stop(self, job: Job) -> None:
         job._stop.set()
@@ -245,16 +176,14 @@ class Worker:
         """Ends the job once and for all, with everything that its owner may read there. `_wake` is held."""
         job.result, job.error = result, error
         job.state, job.finished, job._steps, job.work = state, self._clock(), None, None
+        job._context = Context()  # the request is let go of
         if state is JobState.DONE:
             known = self._seconds.get(job.kind)
             took = job.elapsed(job.finished)
             self._seconds[job.kind] = took if known is None else 0.7 * known + 0.3 * took
+        self._on_finish(job)
+        log_end(job)
         job._finished.set()
-
-    def _forget_old(self) -> None:
-        finished = sorted((job for job in self._jobs.values() if job.state in FINISHED), key=lambda job: job.order)
-        for job in finished[: max(0, len(finished) - KEPT_FINISHED)]:
-            del self._jobs[job.id]
 
     def _tell(self, job: Job) -> None:
         """Says that a job has changed. Whoever listens may fail; neither the job nor its thread suffers from that."""
@@ -263,11 +192,21 @@ class Worker:
         except Exception:
             log.exception("the news of job %s (%s, %s) could not be taken", job.id, job.kind, job.state)
 
+    def _note(self, job: Job) -> None:
+        """Writes down that a durable job has begun or ended. A journal that fails costs the restart, not the job."""
+        if job.durable is None or self._journal is None:
+            return
+        try:
+            (self._journal.ended if job.state in FINISHED else self._journal.began)(job)
+        except Exception:
+            log.exception("job %s (%s, %s) could not be written down", job.id, job.kind, job.state)
+
     def _keep_serving(self, thread: str) -> None:
         """Serves until the worker is closed. What gets past `_step` ends the job that ran, and serving goes on."""
         while True:
             try:
-                self._serve(thread)
+                with owning(self._executors[thread]):
+                    self._serve(thread)
                 return
             except BaseException as error:  # the thread that serves everybody dies of nothing
                 log.exception("the %s thread failed and goes on", thread)
@@ -276,6 +215,7 @@ class Worker:
                     if job is not None and job.state not in FINISHED:
                         self._finish(job, JobState.FAILED, error=report(error))
                 if job is not None:
+                    self._note(job)
                     self._tell(job)
 
     def _serve(self, thread: str) -> None:
@@ -289,26 +229,28 @@ class Worker:
                     job = self._next(thread)
                 self._current[thread] = job
                 job.state = JobState.RUNNING
-                if job.started is None:
-                    job.started = self._clock()
+                begins = job.started is None
+                if begins:
+                    job.started, job.thread = self._clock(), thread
+                self._remember_home(job.owner, thread)
+                self._wake.notify_all()  # what would rather have waited for this device may go to another now
+            if begins:
+                self._note(job)
             self._step(job)
             with self._wake:
                 self._current[thread] = None
+            if job.state in FINISHED:
+                self._note(job)
             self._tell(job)
-
-    def _next(self, thread: str) -> Job | None:
-        ready = [
-            job for job in self._jobs.values() if job.state is JobState.QUEUED and _thread_of(job) == thread
-        ]
-        return min(ready, key=_urgency, default=None)
 
     def _step(self, job: Job) -> None:
         """Runs one step; whatever it raises ends this job and never the thread."""
         try:
             if job._steps is None:
+                assert job.work is not None
                 job._steps = job.work(job)
             job.check()
-            next(job._steps)
+            job._context.run(next, job._steps)
         except StopIteration as finished:
             with self._wake:
                 self._finish(job, JobState.DONE, result=finished.value)
@@ -326,11 +268,3 @@ class Worker:
                 if job.state is JobState.RUNNING:
                     job.state = JobState.QUEUED
                 job.order = next(self._order) if job.lane == "batch" else job.order
-
-
-def _urgency(job: Job) -> tuple[int, int]:
-    return LANES[job.lane], job.order
-
-
-def _thread_of(job: Job) -> str:
-    return DISK_LANE if job.lane == DISK_LANE else "device"

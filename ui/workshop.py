@@ -2,11 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.audio import AudioClip, AudioLimits
+from evaluation.audio import AudioClip
 from evaluation.normalize_ru import VERSION
 from evaluation.store import Store, StoredClip, StoredTranscript
 from merger.bilingual import Text
@@ -14,12 +14,18 @@ from merger.checkpoint import Checkpoint
 from merger.errors import WhisperMergeError
 from merger.recipe import MergeRecipe
 from ui.catalog import PRESETS
-from ui.clips import Clips, peaks
+from ui.clips import Clips
 from ui.comparison import SIDES, Listener, Memory, Mixture, side_json, with_slots
+from ui.devices import executors_for
 from ui.errors import bilingual
-from ui.models import LoadedPair, Models, Pairs
+from ui.executor import Executor, OnDevice, Pairs
+from ui.health import Checkup
+from ui.journal import OneServer, StoreJournal
+from ui.metrics import Metrics
+from ui.models import Models, taking_part
 from ui.sessions import Session, Sessions
 from ui.settings import Settings
+from ui.slices import Slices
 from ui.worker import FINISHED, Job, Worker
 
 log = logging.getLogger(__name__)
@@ -29,22 +35,37 @@ RECENT = 20  # experiments in which a repeated one is looked for
 Publish = Callable[[dict[str, Any]], None]
 
 
-class Workshop:
-    """Settings, worker, models, clips, history and sessions of one running app."""
+class Workshop(Slices):
+    """Settings, worker, models, clips, history and sessions of one running app.
 
-    def __init__(self, settings: Settings, uploads: Path | None = None) -> None:
+    `executors`: one per device; None: those that the settings name, each in a process of its own.
+    """
+
+    def __init__(
+        self, settings: Settings, uploads: Path | None = None, executors: Sequence[Executor] | None = None
+    ) -> None:
         self.settings = settings.with_folders()
         self.sessions = Sessions()
         self.models = Models(settings)
-        self.pairs = Pairs(settings.device, settings.pairs)
-        limits = AudioLimits(max_bytes=settings.max_upload_mb * 1_000_000, max_seconds=settings.max_audio_seconds)
-        self.clips = Clips(settings.data / "clips", settings.samples, limits, uploads)
+        self.pairs = Pairs()
+        self.clips = Clips(settings, uploads)
+        self.clips.on_gone = self._clips_gone
+        self.only_server = OneServer(settings.data)
         self.store = Store(settings.data / "history.sqlite")
         self.memory = Memory()
         self.listener = Listener(self.memory)
         self.exports: dict[str, Job] = {}  # folder → the job that writes it; guarded by the lock below
         self.exports_lock = threading.Lock()
-        self.worker = Worker(self._job_changed)
+        self.checkup = Checkup(self)
+        self.metrics = Metrics(self, self.checkup)
+        self.worker = Worker(
+            self._job_changed,
+            on_finish=self.metrics.finished,
+            waiting_per_owner=1 + settings.jobs_waiting_per_person,
+            unfinished_in_all=settings.jobs_in_all,
+            executors=executors_for(settings) if executors is None else executors,
+            journal=StoreJournal(self.store),
+        )
 
     # ---- sessions ----------------------------------------------------------------------------------------------------
 
@@ -57,6 +78,9 @@ class Workshop:
                 session.recipe, session.preset = PRESETS[0].recipe, PRESETS[0].name
                 samples = self.clips.samples
                 session.clip = samples[0].id if samples else None
+                session.shelf = self.clips.shelf(owner)
+                # Where every call is charged to the visitor, a slider waits for the button.
+                session.live = not any(executor.whole for executor in self.worker.executors)
             self.publish_all(session)
             if self.ready(session):
                 self.compare(session)
@@ -75,79 +99,6 @@ class Workshop:
             yield from self.loaded(job, sources)
 
         self.worker.submit("warm-up", "load", work)
-
-    def publish_all(self, session: Session) -> None:
-        self.publish_models(session)
-        self.publish_recipe(session)
-        self.publish_clips(session)
-        self.publish_clip(session)
-
-    def publish_models(self, session: Session) -> None:
-        session.publish(
-            models={
-                "roles": {role: self.models.describe(ref) for role, ref in session.models.items()},
-                "verdict": self.models.verdict(session.models),
-                "options": [option.to_json() for option in self.models.options()],
-                "hub": self.settings.hub,
-            }
-        )
-
-    def publish_recipe(self, session: Session) -> None:
-        recipe: MergeRecipe = session.recipe
-        session.publish(
-            recipe={
-                **recipe.to_json(),
-                "json": recipe.to_json(),
-                "digest": recipe.digest,
-                "key": self.wanted_key(session),
-                "sentence": bilingual(self.sentence(recipe, session.models)),
-                "preset": session.preset,
-                "live": session.live,
-                "can_undo": bool(session.undo),
-                "can_redo": bool(session.redo),
-            }
-        )
-
-    def publish_clips(self, session: Session) -> None:
-        shelf = [self.clips.find(session.owner, clip_id).to_json() for clip_id in session.shelf]
-        session.publish(clips={"samples": [clip.to_json() for clip in self.clips.samples], "shelf": shelf})
-
-    def publish_clip(self, session: Session) -> None:
-        """The chosen clip with its waveform and reference; reads the file, so it may raise BadAudio."""
-        if session.clip is None:
-            session.publish(clip=None)
-            return
-        entry = self.clips.find(session.owner, session.clip)
-        sound = self.clips.sound(session.owner, session.clip)
-        session.publish(
-            clip={
-                **entry.to_json(),
-                "url": self.clips.address(session.owner, entry.id),
-                "peaks": peaks(sound),
-                "reference": self.reference(session),
-            }
-        )
-
-    def reference(self, session: Session) -> str | None:
-        """What was really said in the chosen clip: as the person typed it, otherwise as the sample's manifest says."""
-        if session.clip is None:
-            return None
-        if session.clip in session.references:
-            return session.references[session.clip] or None
-        return self.clips.find(session.owner, session.clip).reference
-
-    def sentence(self, recipe: MergeRecipe, models: Mapping[str, str | None]) -> Text:
-        names = self.models.names(models)
-        words = {
-            lang: recipe.sentence(lang, names["a"].get(lang), names["b"].get(lang), names["base"].get(lang))
-            for lang in ("ru", "en")
-        }
-        return Text(words["ru"], words["en"])
-
-    def wanted_key(self, session: Session) -> str:
-        """What the session's result has to carry to be fresh: recipe and models."""
-        models = "|".join(f"{role}={session.models.get(role)}" for role in ("a", "b", "base"))
-        return f"{session.recipe.digest[:20]}|{models}"
 
     # ---- comparing ---------------------------------------------------------------------------------------------------
 
@@ -186,6 +137,7 @@ class Workshop:
             finished = {**head, "models": models, **result}
             self._remember(session.owner, recipe, sources, entry.name.ru, clip, reference, finished)
             session.publish(history_version=job.id)
+            self.note_heard(session, clip_id, wanted, finished)
             return finished
 
         job = self.worker.submit(session.owner, "compare", work, supersede=True)
@@ -202,6 +154,7 @@ class Workshop:
         clip: AudioClip,
         reference: str | None,
         publish: Publish = lambda sides: None,
+        report: Callable[[], None] | None = None,
     ) -> Generator[None, None, dict[str, Any]]:
         """The three sides, one step each, published as they come; returns them with slots and scores."""
         pair = yield from self.loaded(job, sources)
@@ -209,7 +162,10 @@ class Workshop:
         names = {**self.models.names(models), "merged": Text("слияние", "the merge")}
         sides: dict[str, Any] = {}
         for number, side in enumerate(self.listener.order(mixture, clip)):
-            job.report("listen", number, len(SIDES), name=bilingual(names[side]))
+            if report is None:
+                job.report("listen", number, len(SIDES), name=bilingual(names[side]))
+            else:
+                report()
             # Between two steps somebody else may have used the device: the pair is asked for again.
             pair = self.pairs.get(sources)
             heard = self.listener.hear(side, pair, mixture, clip, job.cancelled)
@@ -222,13 +178,26 @@ class Workshop:
         publish(result)
         return result
 
-    def loaded(self, job: Job, sources: Mapping[str, Checkpoint]) -> Generator[None, None, LoadedPair]:
+    def loaded(self, job: Job, sources: Mapping[str, Checkpoint]) -> Generator[None, None, OnDevice]:
         if not self.pairs.holds(sources):
             job.report("load")
             pair = self.pairs.get(sources, job.cancelled)
             yield
             return pair
         return self.pairs.get(sources)
+
+    def _clips_gone(self, owner: str, clips: list[str]) -> None:
+        """Recordings that nobody used for long were removed: they leave their owner's page as well."""
+        session = self.sessions.find(owner)
+        if session is None:
+            return
+        with session.lock:
+            session.shelf = [clip for clip in session.shelf if clip not in clips]
+            if session.clip in clips:
+                samples = self.clips.samples
+                session.clip = samples[0].id if samples else None
+        self.publish_clips(session)
+        self.publish_clip(session)
 
     # ---- what happened -----------------------------------------------------------------------------------------------
 
@@ -242,6 +211,7 @@ class Workshop:
         reference: str | None,
         result: dict[str, Any],
     ) -> None:
+        sources = taking_part(recipe, sources)
         locations = {role: self.models.reference_of(model) for role, model in sources.items()}
         if any(
             (kept.digest, kept.clip and kept.clip.sha256, kept.reference) == (recipe.digest, clip.sha256, reference)
@@ -290,9 +260,12 @@ class Workshop:
             follows.pop(job.id, None)
 
     def close(self) -> None:
+        self.clips.close()
         self.worker.close()
-        self.pairs.close()
+        for executor in self.worker.executors:
+            executor.close()
         self.store.close()
+        self.only_server.release()
 
 
 def _finish_columns(sides: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,6 @@ class Backend(Protocol):
         rules: Rules,
         *,
         drafts: Sequence[Sequence[int]],
-        strict: bool,
         cancelled: Callable[[], bool] | None,
     ) -> Decoded:
         """What is written for encoder output [1500, d]; afterwards the caches hold that window."""
@@ -70,14 +69,13 @@ class CpuBackend:
         rules: Rules,
         *,
         drafts: Sequence[Sequence[int]],
-        strict: bool,
         cancelled: Callable[[], bool] | None,
     ) -> Decoded:
         """See `Backend.decode`."""
         with threads(self.encode_threads):
             fill_cross(self.tensors, heard[None], self.caches)
         with threads(self.decode_threads):
-            return self._decoder.decode(prompt, limit, rules, drafts=drafts, strict=strict, cancelled=cancelled)
+            return self._decoder.decode(prompt, limit, rules, drafts=drafts, cancelled=cancelled)
 
 
 class CudaBackend:
@@ -110,7 +108,6 @@ class CudaBackend:
         rules: Rules,
         *,
         drafts: Sequence[Sequence[int]],
-        strict: bool,
         cancelled: Callable[[], bool] | None,
     ) -> Decoded:
         """See `Backend.decode`."""
@@ -118,7 +115,7 @@ class CudaBackend:
             self._fill = Captured(lambda: fill_cross(self.tensors, self._heard, self.caches), self.tensors.device)
         self._heard.copy_(heard[None])
         self._fill()
-        return self._decoder.decode(prompt, limit, rules, drafts=drafts, strict=strict, cancelled=cancelled)
+        return self._decoder.decode(prompt, limit, rules, drafts=drafts, cancelled=cancelled)
 
 
 def _put(target: torch.Tensor, values: torch.Tensor) -> None:
@@ -131,10 +128,10 @@ def fastest_step(tensors: WhisperTensors) -> MakeStep:
     The step is tried on rows that are parked, before it is captured.
     """
     try:
-        from evaluation.engine.kernels import TritonStep, suits
+        from evaluation.engine.triton_step import TritonStep, suits
     except ImportError:
         return make_plain_step
-    if not suits(tensors, batch=1):
+    if not suits(tensors):
         return make_plain_step
     # Programmatic dependent launch came with compute capability 9.0.
     hopper = torch.cuda.get_device_capability(tensors.device) >= (9, 0)

@@ -12,6 +12,7 @@ from itertools import islice
 
 import torch
 
+from evaluation.engine.backend import fastest_step
 from evaluation.engine.device_greedy import STEPS_PER_LOOK, MakeStep, make_plain_step
 from evaluation.engine.device_loop import Captured, Rows
 from evaluation.engine.model import Caches, decode_many, encode, fill_cross, logits
@@ -40,12 +41,14 @@ class ContinuousBatch:
     """
 
     def __init__(
-        self, tensors: WhisperTensors, rules: Rules, batch: int, make_step: MakeStep = make_plain_step
+        self, tensors: WhisperTensors, rules: Rules, batch: int, make_step: MakeStep | None = None
     ) -> None:
         self.tensors, self.rules, self.batch = tensors, rules, batch
         self.caches = Caches(tensors, batch)
         self.rows = Rows.empty(batch, tensors.target_positions, tensors.device)
         self.rows.park()
+        if make_step is None:
+            make_step = fastest_step(tensors) if tensors.device.type == "cuda" else make_plain_step
         self._step = Captured(make_step(tensors, self.caches, self.rows, rules), tensors.device)
         self._keys: list[Hashable | None] = [None] * batch
         self._no_speech = [0.0] * batch

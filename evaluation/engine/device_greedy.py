@@ -4,20 +4,20 @@ host. Writes what `greedy.WindowDecoder` writes; also runs uncaptured on the CPU
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from evaluation.engine.device_loop import Captured, Rows, plain_step
 from evaluation.engine.drafts import Proposer
-from evaluation.engine.greedy import NEAR_TIE, Decoded
+from evaluation.engine.greedy import Decoded
 from evaluation.engine.model import Caches, decode_span, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors
 from merger.errors import Cancelled
 
 STEPS_PER_LOOK = 8  # the host waits for the device once in so many tokens; at most that many are decoded in vain
+STEPS_WITH_DRAFTS = 4  # a draft that broke off can mostly go on after two or three tokens
 SPANS = (4, 8, 16, 32, 64, 128, 192, 256, 384)  # lengths for which a pass over several tokens is captured
 MakeStep = Callable[[WhisperTensors, Caches, Rows, Rules], Callable[[], None]]
 
@@ -46,21 +46,15 @@ class DeviceWindowDecoder:
         rules: Rules,
         *,
         drafts: Sequence[Sequence[int]] = (),
-        strict: bool = False,
         cancelled: Callable[[], bool] | None = None,
     ) -> Decoded:
-        """See `WindowDecoder.decode`; `cancelled` is asked once in eight tokens.
+        """See `WindowDecoder.decode`; `cancelled` is asked at every look.
 
         Raises RuntimeError if a weight has moved: the captured graphs would read what lies there now.
         """
         if self.tensors.pointers() != self._pointers:
             raise RuntimeError("weights have moved since the decoder was made")
-        run = _DeviceRun(self, list(prompt), limit, rules, drafts, strict, cancelled)
-        decoded = run.decode()
-        if strict and run.closest < NEAR_TIE[self.tensors.dtype]:
-            plain = _DeviceRun(self, list(prompt), limit, rules, (), False, cancelled).decode()
-            return replace(plain, drafted=decoded.drafted, passes=decoded.passes + plain.passes, redone=True)
-        return decoded
+        return _DeviceRun(self, list(prompt), limit, rules, drafts, cancelled).decode()
 
     def step(self, rules: Rules) -> Captured:
         """The captured step for these rules."""
@@ -113,16 +107,15 @@ class _DeviceRun:
         limit: int,
         rules: Rules,
         drafts: Sequence[Sequence[int]],
-        strict: bool,
         cancelled: Callable[[], bool] | None,
     ) -> None:
         self.decoder, self.prompt, self.limit, self.rules = decoder, prompt, limit, rules
-        self.proposer, self.strict, self.cancelled = Proposer(drafts), strict, cancelled
+        self.proposer, self.cancelled = Proposer(drafts), cancelled
+        self.steps_per_look = STEPS_WITH_DRAFTS if drafts else STEPS_PER_LOOK
         self.written: list[int] = []
         self.ended = False
         self.drafted = self.confirmed = self.passes = 0
         self.no_speech = 0.0
-        self.closest = float("inf")
 
     def decode(self) -> Decoded:
         self._verify(self.prompt, 0, self.proposer.propose([], self.limit))
@@ -143,14 +136,11 @@ class _DeviceRun:
     def _run_steps(self) -> None:
         self._poll()
         rows, step = self.decoder.rows, self.decoder.step(self.rules)
-        history = self.rules.history()
-        for token in self.written:
-            history = history.after(token)
-        rows.load(0, self.prompt, history, self.written, self.limit)
+        rows.load(0, self.prompt, self.rules.history(self.written), self.written, self.limit)
         while True:
-            for _ in range(min(STEPS_PER_LOOK, self.limit)):
+            for _ in range(min(self.steps_per_look, self.limit)):
                 step()
-            self.passes += STEPS_PER_LOOK
+            self.passes += self.steps_per_look
             tokens, ended, done = rows.read()
             self.written, self.ended = tokens[0], ended[0]
             if done[0] or self.proposer.propose(self.written, 1):
@@ -165,19 +155,11 @@ class _DeviceRun:
         no_speech = self.rules.vocabulary.no_speech
         if first == 0 and no_speech is not None:
             self.no_speech = float(scores[0].softmax(dim=-1)[no_speech])
-        history = self.rules.history()
-        for token in self.written:
-            history = history.after(token)
-        histories = [history]
+        histories = [self.rules.history(self.written)]
         for token in draft:
             histories.append(histories[-1].after(token))
-        choices, margin = self.rules.choose(
-            scores[len(known) - 1 :], histories, want_margins=self.strict and bool(draft)
-        )
-        chosen = choices.tolist()
+        chosen = self.rules.choose(scores[len(known) - 1 :], histories)[0].tolist()
         agreed = next((i for i, token in enumerate(draft) if chosen[i] != token), len(draft))
-        if margin is not None:
-            self.closest = min(self.closest, float(margin[: agreed + 1].min()))
         self.confirmed += agreed
         for token in chosen[: agreed + 1][: self.limit - len(self.written)]:
             if token == self.rules.vocabulary.end:

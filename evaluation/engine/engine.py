@@ -14,12 +14,14 @@ import torch
 
 from evaluation.engine.backend import Backend, make_backend
 from evaluation.engine.byte_cache import ByteCache
+from evaluation.engine.certainty import beyond_doubt
 from evaluation.engine.greedy import Decoded
 from evaluation.engine.model import Caches, decode_many, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors, collect
 from evaluation.engine.timing import time_words
 from evaluation.features import log_mel
+from evaluation.generate import generate_window
 from evaluation.transcriber import (
     CancelPoll,
     Clip,
@@ -105,6 +107,7 @@ class WhisperEngine:
     def __init__(self, module: Any, tokenizer: Any, workspace: Workspace | None = None) -> None:
         if not supported(module):
             raise ValueError("this Whisper configuration needs HuggingFaceTranscriber")
+        self.module = module
         self.tensors: WhisperTensors = collect(module)
         self.tokenizer = tokenizer
         self.vocabulary = Vocabulary.of(module, tokenizer)
@@ -201,7 +204,7 @@ class _Transcription:
         timestamps = options.with_timestamps(clip.seconds)
         self.prompt = engine.vocabulary.prompt(options.language, options.task, timestamps)
         self.limit = engine.vocabulary.new_token_limit(len(self.prompt), options.max_new_tokens)
-        self.rules = engine.rules(timestamps)
+        self.timestamps, self.rules = timestamps, engine.rules(timestamps)
         self.windows: list[tuple[int, Decoded]] = []
 
     def finish(self) -> Kept:
@@ -229,11 +232,22 @@ class _Transcription:
             self.limit,
             self.rules,
             drafts=self._drafts_at(seek),
-            strict=self.options.strict,
             cancelled=self.cancelled,
         )
+        if self.options.strict and not beyond_doubt(engine.tensors, engine.caches, self.prompt, decoded, self.rules):
+            return self._by_transformers(seek, decoded)
         self.windows.append((seek, decoded))
         return WindowText(decoded.tokens, decoded.no_speech_probability, lambda: self._mean_logprob(decoded))
+
+    def _by_transformers(self, seek: int, doubted: Decoded) -> WindowText:
+        """The window by transformers' own `generate`; nothing of it counts as confirmed."""
+        engine = self.engine
+        window = window_at(engine.features(self.clip), seek).to(engine.tensors.dtype)
+        text = generate_window(
+            engine.module, engine.vocabulary, window, self.options, self.timestamps, self.cancelled
+        )
+        self.windows.append((seek, replace(doubted, tokens=text.tokens, confirmed=0)))
+        return text
 
     def _drafts_at(self, seek: int) -> list[tuple[int, ...]]:
         """What others wrote from the same frame on, then what they wrote for windows that overlap this one."""

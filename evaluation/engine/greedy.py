@@ -16,10 +16,6 @@ from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors
 from merger.errors import Cancelled
 
-# Many-token and one-token passes of the same model differ by rounding; a choice closer than this (in logits) could turn
-# out differently. At least eight times the largest difference seen (docs/live.md, "Exactness").
-NEAR_TIE = {torch.float32: 2e-3, torch.float16: 0.25, torch.bfloat16: 2.0}
-
 
 @dataclass(frozen=True)
 class Decoded:
@@ -28,7 +24,6 @@ class Decoded:
     finished: the model wrote its end token (False: the limit was reached).
     drafted, confirmed: how many draft tokens were offered, and how many of the written tokens came from drafts.
     passes: decoder passes that were run, the prompt's included.
-    redone: a near tie made strict mode decode the window again without drafts.
     """
 
     tokens: tuple[int, ...]
@@ -37,7 +32,6 @@ class Decoded:
     drafted: int
     confirmed: int
     passes: int
-    redone: bool = False
 
 
 class WindowDecoder:
@@ -54,22 +48,13 @@ class WindowDecoder:
         rules: Rules,
         *,
         drafts: Sequence[Sequence[int]] = (),
-        strict: bool = False,
         cancelled: Callable[[], bool] | None = None,
     ) -> Decoded:
         """Write at most `limit` tokens for the window whose cross-attention is in the caches.
 
         Raises Cancelled between two passes.
         """
-        run = _Run(self.tensors, self.caches, prompt, limit, rules, drafts, strict, cancelled)
-        decoded = run.decode()
-        if strict and run.closest < NEAR_TIE[self.tensors.dtype]:
-            plain = _Run(self.tensors, self.caches, prompt, limit, rules, (), False, cancelled).decode()
-            return Decoded(
-                plain.tokens, plain.finished, plain.no_speech_probability, decoded.drafted, 0,
-                decoded.passes + plain.passes, redone=True,
-            )
-        return decoded
+        return _Run(self.tensors, self.caches, prompt, limit, rules, drafts, cancelled).decode()
 
 
 class _Run:
@@ -83,10 +68,9 @@ class _Run:
         limit: int,
         rules: Rules,
         drafts: Sequence[Sequence[int]],
-        strict: bool,
         cancelled: Callable[[], bool] | None,
     ) -> None:
-        self.tensors, self.caches, self.rules, self.strict = tensors, caches, rules, strict
+        self.tensors, self.caches, self.rules = tensors, caches, rules
         self.prompt, self.limit, self.cancelled = list(prompt), limit, cancelled
         self.proposer = Proposer(drafts)
         self.written: list[int] = []
@@ -94,7 +78,6 @@ class _Run:
         self.finished = False
         self.drafted = self.confirmed = self.passes = 0
         self.no_speech = 0.0
-        self.closest = float("inf")
 
     def decode(self) -> Decoded:
         self._advance(self.prompt, 0)
@@ -125,14 +108,10 @@ class _Run:
         for token in draft:
             history = history.after(token)
             histories.append(history)
-        wanted = self.strict and bool(draft)
-        choices, margin = self.rules.choose(scores, histories, want_margins=wanted)
-        chosen = choices.tolist()
+        chosen = self.rules.choose(scores, histories)[0].tolist()
         agreed = 0
         while agreed < len(draft) and chosen[agreed] == draft[agreed]:
             agreed += 1
-        if margin is not None:
-            self.closest = min(self.closest, float(margin[: agreed + 1].min()))
         for token in chosen[: agreed + 1][: self.limit - len(self.written)]:
             if token == self.rules.vocabulary.end:
                 self.finished = True

@@ -96,10 +96,13 @@ class Rules:
         self.first_bias[list(self.vocabulary.begin_suppress)] = NEVER
         self.ids = torch.arange(size, device=self.device)
 
-    def history(self) -> History:
-        """The history before the first token after the prompt."""
+    def history(self, written: Sequence[int] = ()) -> History:
+        """The history once these tokens are written after the prompt."""
         known = self.vocabulary
-        return History(known.timestamp_begin, known.end, known.size, known.max_initial_timestamp)
+        history = History(known.timestamp_begin, known.end, known.size, known.max_initial_timestamp)
+        for token in written:
+            history = history.after(token)
+        return history
 
     def choose(
         self, scores: torch.Tensor, histories: Sequence[History], *, want_margins: bool = False

@@ -19,10 +19,12 @@ from evaluation.report.diff import diff
 from evaluation.report.player import player
 from evaluation.report.plot import forest
 from evaluation.report.writer import Writer
-from evaluation.results import OVERALL, Cell, Group, Results, comparisons
+from evaluation.results import OVERALL, Cell, Group, Results
 from evaluation.statistics import DRAWS, MIN_BLOCKS, MIN_WORDS
+from evaluation.verdicts import comparisons, what_lacks
 
 EXAMPLES = 12
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src data:"  # nothing runs, nothing is fetched
 STYLE = Path(__file__).with_name("style.css")
 
 
@@ -50,6 +52,7 @@ class _Page(Writer):
         )  # fmt: skip
         return (
             f'<!doctype html><html lang="{self.lang}"><head><meta charset="utf-8">'
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{title}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
             f"<body>{body}</body></html>\n"
@@ -82,7 +85,8 @@ class _Page(Writer):
             return self.section(w.VERDICTS, self.note(self.say(w.NO_VERDICT)))
         candidates = list(dict.fromkeys(candidate for candidate, _ in pairs))
         cards = [self.card(name, [other for first, other in pairs if first == name]) for name in candidates]
-        notes = [self.say(w.NOT_PROOF)] if self.overall.sufficient else [self.too_little(self.overall)]
+        lacking = what_lacks(self.results)
+        notes = [self.say(w.NOT_PROOF if lacking is None else lacking)]
         return self.section(
             w.VERDICTS, self.headline(pairs), *map(self.note, notes), f'<div class="cards">{"".join(cards)}</div>'
         )
@@ -106,10 +110,6 @@ class _Page(Writer):
     def outcome(self, candidate: str, baseline: str) -> str:
         cell = self.cells.get(f"difference|{OVERALL}|{candidate} − {baseline}|wer")
         return (cell.outcome if cell else None) or "insufficient"
-
-    def too_little(self, group: Group) -> str:
-        facts = {"words": MIN_WORDS, "blocks": MIN_BLOCKS, "has_words": group.words, "has": group.blocks}
-        return self.say(w.TOO_LITTLE, **facts)
 
     def card(self, candidate: str, baselines: Sequence[str]) -> str:
         items = "".join(self.verdict(candidate, baseline) for baseline in baselines)

@@ -18,24 +18,22 @@ VERDICT = T(
 POINTS = T("п.\u00a0п.", "points")
 P_VALUE = T("; p (Холм) {p}", "; p (Holm) {p}")
 BEST = T(
-    "Ниже всех WER у слияния {name}: {value} {ends}. {outcome}",
+    "Самый низкий WER из слияний — у «{name}»: {value} {ends}. {outcome}",
     "Of the merges, {name} has the lowest WER: {value} {ends}. {outcome}",
 )
-BEATS = T("Оно значимо лучше исходных моделей: {names}.", "It is significantly better than its sources: {names}.")
+BEATS = T(
+    "Это слияние значимо лучше исходных моделей: {names}.", "It is significantly better than its sources: {names}."
+)
 BEATS_SOME = T(
-    "Оно значимо лучше, чем {names}; остальное эти данные не решают.",
+    "Это слияние значимо лучше, чем {names}; остальное эти данные не решают.",
     "It is significantly better than {names}; the rest these data do not decide.",
 )
 BEATS_NONE = T(
-    "Что оно лучше исходных моделей, эти данные не доказывают.",
+    "Что это слияние лучше исходных моделей, эти данные не доказывают.",
     "These data do not prove that it is better than its sources.",
 )
 ALL = T("все записи", "all clips")
 DIFFERENCES = T("Разница WER, п.\u00a0п.", "Difference of WER, points")
-TOO_LITTLE = T(
-    "Для вывода нужно хотя бы {words} слов и {blocks} говорящих; здесь слов {has_words}, говорящих или записей {has}.",
-    "A verdict needs {words} words and {blocks} speakers; here are {has_words} words, {has} speakers or recordings.",
-)
 THIN = T(
     "Бледные строки — меньше {words} слов или {blocks} говорящих: о них выводов нет.",
     "Pale rows hold fewer than {words} words or {blocks} speakers: no verdict on them.",

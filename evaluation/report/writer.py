@@ -27,7 +27,8 @@ class Writer:
         digits = 1 if abs(scaled) < 100 else 0
         text = f"{scaled:{'+' if sign else ''}.{digits}f}".replace("-", "−")
         text = text if self.lang == "en" else text.replace(".", ",")
-        return {"percent": f"{text}\u00a0%", "times": f"{text}×", "points": text}[unit]
+        percent = f"{text}%" if self.lang == "en" else f"{text}\u00a0%"
+        return {"percent": percent, "times": f"{text}×", "points": text}[unit]
 
     def brackets(self, cell: Cell, unit: str = "percent") -> str:
         if cell.value is None or cell.low is None or cell.high is None:

@@ -16,6 +16,7 @@ from merger.live.flat import FlatLayout
 from merger.live.tables import Table
 
 BLOCK = 4096  # elements per program
+WARPS = 8
 VECTOR = 8  # elements: one 16-byte access in half precision
 
 
@@ -28,14 +29,14 @@ def mixed(x, y, cx, cy):
 @triton.jit
 def merge_kernel(
     a, b, merged, starts, offsets, counts, owners, coefficients, cuts, ties, output_kind,
-    BLOCK: tl.constexpr, VECTOR: tl.constexpr, ROUND: tl.constexpr,
+    BLOCK: tl.constexpr, VECTOR: tl.constexpr, LINEAR: tl.constexpr, ROUND: tl.constexpr,
 ):  # fmt: skip
     """One stretch of one tensor.
 
     starts, offsets, counts: int32[programs] in units of `VECTOR` elements: where the stretch begins in the buffers and
     in its tensor, and its length. owners: int32[programs], the tensor's row in coefficients float32[tensors, 4] (A and
     B inside the cut, A and B outside), cuts int32[tensors] and ties int32[tensors] (`Cut`). `output_kind` is any
-    pointer of the dtype that values are rounded to before they are stored, if ROUND.
+    pointer of the dtype that values are rounded to before they are stored, if ROUND. LINEAR: everything is inside.
     """
     program = tl.program_id(0)
     owner = tl.load(owners + program)
@@ -43,15 +44,17 @@ def merge_kernel(
     first = tl.load(offsets + program) * VECTOR
     count = tl.load(counts + program) * VECTOR
     inner_a, inner_b = tl.load(coefficients + owner * 4), tl.load(coefficients + owner * 4 + 1)
-    outer_a, outer_b = tl.load(coefficients + owner * 4 + 2), tl.load(coefficients + owner * 4 + 3)
-    cut, tie = tl.load(cuts + owner), tl.load(ties + owner)
     index = tl.arange(0, BLOCK)
     inside = index < count
     x = tl.load(a + start + index, mask=inside, other=0.0).to(tl.float32)
     y = tl.load(b + start + index, mask=inside, other=0.0).to(tl.float32)
-    bits = (x - y).to(tl.int32, bitcast=True) & 0x7FFFFFFF
-    chosen = (bits > cut) | ((bits == cut) & (first + index <= tie))
-    result = tl.where(chosen, mixed(x, y, inner_a, inner_b), mixed(x, y, outer_a, outer_b))
+    result = mixed(x, y, inner_a, inner_b)
+    if not LINEAR:
+        outer_a, outer_b = tl.load(coefficients + owner * 4 + 2), tl.load(coefficients + owner * 4 + 3)
+        cut, tie = tl.load(cuts + owner), tl.load(ties + owner)
+        bits = (x - y).to(tl.int32, bitcast=True) & 0x7FFFFFFF
+        chosen = (bits > cut) | ((bits == cut) & (first + index <= tie))
+        result = tl.where(chosen, result, mixed(x, y, outer_a, outer_b))
     if ROUND:
         result = result.to(output_kind.dtype.element_ty).to(tl.float32)
     tl.store(merged + start + index, result.to(merged.dtype.element_ty), mask=inside)
@@ -72,21 +75,23 @@ class MergeKernel:
 
     def __init__(self, layout: FlatLayout, a: torch.Tensor, b: torch.Tensor, merged: torch.Tensor) -> None:
         self.layout, self.a, self.b, self.merged = layout, a, b, merged
-        self._lists: dict[tuple[str, ...], tuple[torch.Tensor, ...]] = {}
+        self._lists: dict[tuple[str, ...], tuple[tuple[torch.Tensor, ...], int]] = {}
 
-    def __call__(self, table: Table, output_dtype: torch.dtype) -> None:
-        """Write the table's tensors, rounded to `output_dtype`."""
+    def __call__(self, table: Table, output_dtype: torch.dtype) -> int:
+        """Write the table's tensors, rounded to `output_dtype`; returns how many elements those are."""
         device = self.a.device
         coefficients = torch.from_numpy(table.coefficients).to(device, non_blocking=True)
         limits = torch.from_numpy(table.cuts.T.copy()).to(device, non_blocking=True)
-        starts, offsets, counts, owners = self._work(table.names)
+        (starts, offsets, counts, owners), written = self._work(table.names)
         kind = torch.empty(1, dtype=output_dtype, device=device)
         merge_kernel[(len(starts),)](
             self.a, self.b, self.merged, starts, offsets, counts, owners, coefficients, limits[0], limits[1], kind,
-            BLOCK=BLOCK, VECTOR=VECTOR, ROUND=self.merged.dtype != output_dtype, num_warps=4, enable_fp_fusion=False,
+            BLOCK=BLOCK, VECTOR=VECTOR, LINEAR=table.linear, ROUND=self.merged.dtype != output_dtype, num_warps=WARPS,
+            enable_fp_fusion=False,
         )  # fmt: skip
+        return written
 
-    def _work(self, names: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
+    def _work(self, names: tuple[str, ...]) -> tuple[tuple[torch.Tensor, ...], int]:
         if names not in self._lists:
             parts = []
             for row, name in enumerate(names):
@@ -96,5 +101,6 @@ class MergeKernel:
                 start = (slot.start + offset) // VECTOR
                 parts.append(torch.stack([start, offset // VECTOR, -(-count // VECTOR), torch.full_like(offset, row)]))
             work = torch.cat(parts, dim=1).to(torch.int32).to(self.a.device)
-            self._lists[names] = tuple(part.contiguous() for part in work)
+            written = sum(self.layout.slots[name].place.size for name in names)
+            self._lists[names] = tuple(part.contiguous() for part in work), written
         return self._lists[names]

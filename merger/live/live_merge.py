@@ -1,22 +1,23 @@
-"""Two models and their mixture in device memory.
+"""Two or more models and their mixture in device memory.
 
-The weights of A, B (and the base) and of the mixture lie in flat buffers of one layout; transformers modules are views
-of them. A slider move rewrites the mixture's buffer in place: nothing is reloaded, pointers stay as they are.
+The weights of A, B (C, D, … and the base) and of the mixture lie in flat buffers of one layout; transformers modules
+are views of them. A slider move rewrites the mixture's buffer in place: nothing is reloaded, pointers stay as they are.
+
+Longer than most files: one object owns the buffers, and half of it is the contract with its users.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
-from merger.arithmetic import as_out_of_memory, choose_arithmetic
+from merger.arithmetic import as_out_of_memory
 from merger.bilingual import Text
 from merger.checkpoint import Checkpoint
 from merger.compatibility import compare
@@ -27,17 +28,17 @@ from merger.layout import TIED_HEAD
 from merger.live.flat import FlatLayout
 from merger.live.loading import HEADROOM, TORCH_DTYPES, choose_device, choose_dtype, free_memory, load_flat
 from merger.live.measure import Measurements
+from merger.live.mixture import Mixture
 from merger.live.modules import build_module, pointers
 from merger.live.planner import Plan, Planner, Poll, Stack
 from merger.live.tables import Table, is_copy
-from merger.live.write import HostKernels, carry_out, make_kernel, same, stretches
-from merger.operators import Operator
+from merger.live.write import same
 from merger.plan import plan_output
 from merger.recipe import MergeRecipe
 
 ModelName = Literal["a", "merged", "b"]
-log = logging.getLogger("merger")
 _serial = itertools.count(1)
+SOURCE_KEYS = "abcdefghijklmnopqrstuvwxyz"  # of the sources in order, as a merge to disk calls them
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,11 @@ class WeightsIdentity:
 class LiveMerge:
     """A, B and their mixture, ready to transcribe; used by one thread at a time.
 
-    a, b, base: checkpoints of one architecture. device: "auto", "cpu", "cuda", "cuda:1". dtype: what is computed in,
-    float32 on the CPU and the checkpoint's own on a GPU unless given. resident: keep A and B on the device; None
-    decides by its free memory. Otherwise A and B stay in host memory (pinned for a GPU), are streamed through while the
-    mixture is written, and `lend("a")` puts A's weights into the one module that is on the device.
+    a, b, base: checkpoints of one architecture. others: further sources C, D, … for the methods that mix any number;
+    methods of two models mix A and B, whatever else is there. device: "auto", "cpu", "cuda", "cuda:1". dtype: what is
+    computed in, float32 on the CPU and the checkpoint's own on a GPU unless given. resident: keep the sources on the
+    device; None decides by its free memory. Otherwise they stay in host memory (pinned for a GPU), are streamed through
+    while the mixture is written, and `lend("a")` puts A's weights into the one module that is on the device.
 
     Where the buffers are wider than the checkpoints (float32 over fp16), the mixture is rounded as an export would
     round it: what is heard is what is exported.
@@ -84,31 +86,34 @@ class LiveMerge:
         b: Checkpoint,
         base: Checkpoint | None = None,
         *,
+        others: Sequence[Checkpoint] = (),
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
         resident: bool | None = None,
         cancelled: Poll | None = None,
     ) -> None:
-        compare(a, b, base=base).raise_if_incompatible()
-        self.checkpoints = {"a": a, "b": b} | ({"base": base} if base is not None else {})
+        compare(a, b, *others, base=base).raise_if_incompatible()
+        mixed = dict(zip(SOURCE_KEYS, (a, b, *others), strict=False))
+        self.checkpoints = mixed | ({"base": base} if base is not None else {})
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device, a)
         self._output_dtypes = {tensor.name: TORCH_DTYPES[tensor.dtype] for tensor in plan_output(a).tensors}
         tied = TIED_HEAD not in a.weights()
         self.layout = FlatLayout.of({name: entry.shape for name, entry in a.weights().items()}, a.config, tied=tied)
-        copies = (3 if base is None else 4) * self.layout.size * self.dtype.itemsize
+        copies = (1 + len(self.checkpoints)) * self.layout.size * self.dtype.itemsize
         self.resident = copies < HEADROOM * free_memory(self.device) if resident is None else resident
         with self._memory_errors():
             self._load(cancelled)
         self.generation = 0
+        self._begin(cancelled)
+
+    def _begin(self, cancelled: Poll | None) -> None:
+        """The mixture of Direct, and nothing known about weights that lay here before."""
         self.recipe = MergeRecipe.build("direct")
         self._name = f"live{next(_serial)}"
         self._plans: dict[Stack, Plan] = {}
         self._settings: dict[Stack, str] = {}  # names of the settings that the plans were made for
         self._stack_names: dict[Stack, str] = {}
-        # What the mixture's buffer holds now: per tensor, or per stack where the GPU kernel wrote a whole table.
-        self._written: dict[str, Operator] = {}
-        self._tables: dict[Stack, Table] = {}
         self._holding: ModelName = "merged"
         self.apply(self.recipe, cancelled)
 
@@ -123,22 +128,57 @@ class LiveMerge:
             )
             for key, checkpoint in self.checkpoints.items()
         }  # fmt: skip
-        self._sources: tuple[torch.Tensor, ...] = (loaded["a"], loaded["b"])
+        self._sources = tuple(loaded[key] for key in self.checkpoints if key != "base")
         self._base = loaded.get("base")
-        self._merged = torch.zeros(self.layout.size, dtype=self.dtype, device=self.device)
-        buffers = {"a": loaded["a"], "merged": self._merged, "b": loaded["b"]}
-        kept = buffers if self.resident else {"merged": self._merged}
+        merged = torch.zeros(self.layout.size, dtype=self.dtype, device=self.device)
+        self._arrange(merged, {})
+
+    def _arrange(self, merged: torch.Tensor, modules: dict[str, Any]) -> None:
+        """Modules (those that are not given), kernels and planners over the buffers as they lie."""
+        self.mixture = Mixture(self.layout, self._sources, self._base, merged, self._output_dtypes)
+        buffers = {"a": self._sources[0], "merged": merged, "b": self._sources[1]}
+        kept = buffers if self.resident else {"merged": merged}
         self._modules = {
-            name: build_module(self._donor(name).config, self._donor(name).folder, self.layout, buffer)
+            name: modules.get(name)
+            or build_module(self._donor(name).config, self._donor(name).folder, self.layout, buffer)
             for name, buffer in kept.items()
         }
         self._pointers = pointers(self._modules["merged"])
-        self._host_kernels = None
-        if self.device.type == "cpu":
-            self._host_kernels = HostKernels(choose_arithmetic("cpu"), self._sources, self._base, self._merged)
-        self._kernel = make_kernel(self.layout, self._sources, self._merged) if self.resident else None
-        measured = Measurements(self.layout, self._sources, self._base)
-        self._planner = Planner(self.layout, measured, self._output_dtypes, for_kernel=self._kernel is not None)
+        # A method of two models measures A and B alone, whatever else is there.
+        self._planners = {
+            count: Planner(
+                self.layout, Measurements(self.layout, self._sources[:count], self._base), self._output_dtypes,
+                for_kernel=self.mixture.kernel is not None,
+            )
+            for count in {2, len(self._sources)}
+        }  # fmt: skip
+
+    def swap(self, cancelled: Poll | None = None) -> bool:
+        """Exchange A and B where they lie: nothing is read again, and the mixture becomes Direct's, as after loading.
+
+        False, and nothing is done, where their dtypes differ: a merge takes its dtype from A. Raises Cancelled while
+        the mixture is written.
+        """
+        if self.checkpoints["a"].dtype != self.checkpoints["b"].dtype:
+            return False
+        other = {"a": "b", "b": "a"}
+        self.checkpoints = {key: self.checkpoints[other.get(key, key)] for key in self.checkpoints}
+        planned = plan_output(self.checkpoints["a"]).tensors
+        self._output_dtypes = {tensor.name: TORCH_DTYPES[tensor.dtype] for tensor in planned}
+        self._sources = (self._sources[1], self._sources[0], *self._sources[2:])
+        # The mixture's module is made anew: its settings of generation are A's.
+        kept = {other[name]: module for name, module in self._modules.items() if name in other}
+        self._arrange(self.mixture.buffer, kept)
+        self._begin(cancelled)
+        return True
+
+    def _planner(self, recipe: MergeRecipe) -> Planner:
+        return self._planners[2 if recipe.spec.sources == "two" else len(self._sources)]
+
+    def _taking_part(self, recipe: MergeRecipe) -> dict[str, Checkpoint]:
+        """What the recipe mixes: all sources, or A and B for a method of two; and the base."""
+        two = recipe.spec.sources == "two"
+        return {key: model for key, model in self.checkpoints.items() if not two or key in {"a", "b", "base"}}
 
     def _donor(self, name: str) -> Checkpoint:
         return self.checkpoints["b" if name == "b" else "a"]
@@ -151,7 +191,7 @@ class LiveMerge:
     @property
     def nbytes(self) -> int:
         """Bytes of weights held on the device."""
-        buffers = [*self._sources, self._merged, *([] if self._base is None else [self._base])]
+        buffers = [*self._sources, self.mixture.buffer, *([] if self._base is None else [self._base])]
         return sum(b.numel() * b.element_size() for b in buffers if b.device == self.device)
 
     def prepare(self, method: str, cancelled: Poll | None = None) -> float:
@@ -160,8 +200,9 @@ class LiveMerge:
         Raises BadRecipe if the method needs a base that is not there, Cancelled between tensors.
         """
         started = time.perf_counter()
-        require_fit(MergeRecipe.build(method), self.checkpoints)
-        self._planner.prepare(method, cancelled)
+        recipe = MergeRecipe.build(method)
+        require_fit(recipe, self._taking_part(recipe))
+        self._planner(recipe).prepare(method, cancelled)
         self._synchronize()
         return time.perf_counter() - started
 
@@ -172,21 +213,31 @@ class LiveMerge:
         before is put back when it is next lent. Raises BadRecipe, OutOfMemory.
         """
         started = time.perf_counter()
-        require_fit(recipe, self.checkpoints)
+        require_fit(recipe, self._taking_part(recipe))
         performed, warnings = recipe, tuple[Text, ...]()
         try:
-            plans, settings = self._planner.plans_for(recipe, (self._plans, self._settings), cancelled)
+            rewritten = self._carry_out(recipe, cancelled)
         except FAILURES as error:
             performed, warnings = self._fall_back(recipe, error)
-            plans, settings = self._planner.plans_for(performed, (self._plans, self._settings), cancelled)
-        with self._memory_errors():
-            rewritten = self._write(plans, cancelled)
-        self._name_stacks(plans, settings)
-        self.recipe, self._plans, self._settings = performed, plans, settings
+            rewritten = self._carry_out(performed, cancelled)
+        self.recipe = performed
         self.generation += 1
+        digest = recipe.digest
         self._synchronize()
         seconds = time.perf_counter() - started
-        return AppliedMerge(recipe.digest, self.generation, seconds, performed.method, warnings, rewritten)
+        return AppliedMerge(digest, self.generation, seconds, performed.method, warnings, rewritten)
+
+    def _carry_out(self, recipe: MergeRecipe, cancelled: Poll | None) -> int:
+        """Plan and write one stack after the other; returns the number of elements written."""
+        plans: dict[Stack, Plan] = {}
+        settings: dict[Stack, str] = {}
+        rewritten = 0
+        for stack, plan, name in self._planner(recipe).plans(recipe, (self._plans, self._settings), cancelled):
+            plans[stack], settings[stack] = plan, name
+            rewritten += self._write({stack: plan}, cancelled)
+        self._name_stacks(recipe, plans, settings)
+        self._plans, self._settings = plans, settings
+        return rewritten
 
     def identity(self, model: ModelName) -> WeightsIdentity:
         """What names this model's weights now. A mixture that copies a parent has the parent's name."""
@@ -194,15 +245,15 @@ class LiveMerge:
             return WeightsIdentity(f"{self._name}:{model}", f"{self._name}:{model}")
         return WeightsIdentity(self._stack_names["encoder"], self._stack_names["decoder"])
 
-    def _name_stacks(self, plans: dict[Stack, Plan], settings: dict[Stack, str]) -> None:
+    def _name_stacks(self, recipe: MergeRecipe, plans: dict[Stack, Plan], settings: dict[Stack, str]) -> None:
         """Name the weights of both stacks after their settings, or after the parent that they copy; weights that new
         settings leave as they were keep their name."""
-        common = self._planner.measured.equal(with_base=False)
+        common = self._planner(recipe).measured.equal(with_base=False)
         for stack, plan in plans.items():
             if _unchanged(self._plans.get(stack), plan):
                 continue
             parent = is_copy(plan, common)
-            self._stack_names[stack] = f"{self._name}:{settings[stack] if parent is None else 'ab'[parent]}"
+            self._stack_names[stack] = f"{self._name}:{settings[stack] if parent is None else SOURCE_KEYS[parent]}"
 
     @contextmanager
     def lend(self, model: ModelName) -> Iterator[Any]:
@@ -213,9 +264,8 @@ class LiveMerge:
         if model == "merged":
             self._write(self._plans, None)  # nothing to do unless another model was lent or a merge was cancelled
         elif self._holding != model:
-            self._written.clear()
-            self._tables.clear()
-            self._merged.copy_(self._sources["ab".index(model)], non_blocking=True)
+            self.mixture.forget()
+            self.mixture.buffer.copy_(self._sources["ab".index(model)], non_blocking=True)
         self._holding = model
         if pointers(self._modules["merged"]) != self._pointers:
             raise RuntimeError("a parameter of the mixture is no longer a view of its buffer")
@@ -225,8 +275,7 @@ class LiveMerge:
         """Let go of all memory; the object cannot be used afterwards."""
         self._modules, self._plans = {}, {}
         self._sources, self._base = (), None
-        self._host_kernels = self._kernel = None
-        del self._merged, self._planner
+        del self.mixture, self._planners
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -244,50 +293,10 @@ class LiveMerge:
         return MergeRecipe.build("direct", parameters, parts=parts), (warning,)
 
     def _write(self, plans: dict[Stack, Plan], cancelled: Poll | None) -> int:
-        """Bring the mixture's buffer to these plans; returns the number of elements written."""
-        count = self._write_at_once(plans)
-        changed: dict[str, Operator] = {}
-        for stack, plan in plans.items():
-            if plan is self._tables.get(stack) or (isinstance(plan, Table) and plan.equals(self._tables.get(stack))):
-                continue
-            self._tables.pop(stack, None)
-            changed.update({name: op for name, op in plan.items() if not same(self._written.get(name), op)})
-        for stretch in stretches(self.layout, changed, self._output_dtypes):
-            for name in stretch.names:
-                self._written.pop(name, None)
-            carry_out(stretch, self._read, self._merged, cancelled, self._host_kernels)
-            self._written.update(dict.fromkeys(stretch.names, stretch.operator))
-            count += stretch.stop - stretch.start
+        with self._memory_errors():
+            count = self.mixture.write(plans, cancelled)
         self._holding = "merged"
         return count
-
-    def _write_at_once(self, plans: dict[Stack, Plan]) -> int:
-        """Let the GPU kernel write the stacks whose plans are tables, one launch each; returns the elements written."""
-        if self._kernel is None:
-            return 0
-        count = 0
-        for stack, plan in plans.items():
-            if isinstance(plan, Table) and not plan.equals(self._tables.get(stack)):
-                for name in plan:
-                    self._written.pop(name, None)
-                self._tables.pop(stack, None)
-                try:
-                    self._kernel(plan, self._output_dtypes[plan.names[0]])
-                except Exception as failure:  # a compiler raises what it likes; the plain operators always work
-                    log.warning("The merge kernel is not used on this device (%s).", failure)
-                    self._kernel = None
-                    return count
-                self._tables[stack] = plan
-                count += sum(self.layout.slots[name].place.size for name in plan)
-        return count
-
-    def _read(self, start: int, stop: int) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
-        """float32 values of all sources (and the base) on the device."""
-
-        def fetch(buffer: torch.Tensor) -> torch.Tensor:
-            return buffer[start:stop].to(self.device, non_blocking=True).float()
-
-        return tuple(fetch(source) for source in self._sources), None if self._base is None else fetch(self._base)
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":

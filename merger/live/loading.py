@@ -22,7 +22,7 @@ HEADROOM = 0.85  # share of the free memory that weights may take; the rest is f
 def choose_device(device: str | torch.device) -> torch.device:
     """The device that was asked for; "auto" is the GPU if there is one. Raises DeviceUnavailable."""
     if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError:
@@ -34,6 +34,8 @@ def choose_device(device: str | torch.device) -> torch.device:
         raise DeviceUnavailable(device=device, detail=detail)
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable(device=device, detail=Text("видеокарты CUDA нет", "there is no CUDA device"))
+    if chosen.type == "cuda" and chosen.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
     return chosen
 
 

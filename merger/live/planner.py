@@ -37,29 +37,33 @@ class Planner:
     def __init__(self, layout: FlatLayout, measured: Measurements, order: Iterable[str], *, for_kernel: bool) -> None:
         self._layout, self.measured, self._order, self.for_kernel = layout, measured, tuple(order), for_kernel
         self._on_cpu = measured.sources[0].device.type == "cpu"
+        self._names = {stack: slot_names(layout, stack) for stack in STACKS}
         self._guide: dict[Stack, GuideTables] = {}
 
     def prepare(self, method: str, cancelled: Poll | None) -> None:
         """Measure what the method asks of the pair. Raises Cancelled between tensors."""
         if method == "slerp":
             self.measured.measure_grams(self.measured.views(get_method(method)).values(), cancelled)
+            for stack in STACKS:
+                _poll(cancelled)
+                self._tables(stack).prepare_arcs()
         elif method == "ties":
             self._rank(cancelled)
         else:
-            self.plans_for(MergeRecipe.build(method), ({}, {}), cancelled)
+            for _ in self.plans(MergeRecipe.build(method), ({}, {}), cancelled):
+                pass
 
-    def plans_for(
+    def plans(
         self, recipe: MergeRecipe, kept: Kept, cancelled: Poll | None
-    ) -> tuple[dict[Stack, Plan], dict[Stack, str]]:
-        """Plans of both stacks and the names of the settings that they were made for; a stack whose settings are those
-        of `kept` keeps its plan."""
-        plans: dict[Stack, Plan] = {}
+    ) -> Iterator[tuple[Stack, Plan, str]]:
+        """Each stack with its plan and the name of the settings that it was made for, one after the other: so a GPU
+        writes the first while the second is planned. A stack whose settings are those of `kept` keeps its plan."""
         settings = {stack: settings_name(recipe, stack) for stack in STACKS}
         changed = [stack for stack in STACKS if kept[1].get(stack) != settings[stack]]
         survey = self._survey(recipe, cancelled) if changed else None
         for stack in STACKS:
-            plans[stack] = self._plan(recipe, stack, survey, cancelled) if stack in changed else kept[0][stack]
-        return plans, settings
+            plan = self._plan(recipe, stack, survey, cancelled) if stack in changed else kept[0][stack]
+            yield stack, plan, settings[stack]
 
     def _survey(self, recipe: MergeRecipe, cancelled: Poll | None) -> Any:
         """Let a method that asks for it look at the whole model, its tensors in the order of an export."""
@@ -70,26 +74,21 @@ class Planner:
 
         def in_order() -> Iterator[TensorView]:
             for name in self._order:
-                if cancelled is not None and cancelled():
-                    raise Cancelled
+                _poll(cancelled)
                 yield views[name]
 
         return spec.survey(ModelView(in_order), **recipe.parameters)
 
     def _plan(self, recipe: MergeRecipe, stack: Stack, survey: Any, cancelled: Poll | None) -> Plan:
-        if cancelled is not None and cancelled():
-            raise Cancelled
-        spec, names = recipe.spec, slot_names(self._layout, stack)
-        views, common = self.measured.views(spec, survey), self.measured.equal(spec.needs_base)
-        if stack not in self._guide and not spec.needs_base:
-            self._guide[stack] = GuideTables([views[name] for name in names], common, stack)
-        table = self._guide[stack].make(recipe) if stack in self._guide else None
+        _poll(cancelled)
+        spec = recipe.spec
+        table = None if spec.needs_base else self._tables(stack).make(recipe)
         if table is not None:
             return table
+        views, common = self.measured.views(spec, survey), self.measured.equal(spec.needs_base)
         plan: dict[str, Operator] = {}
-        for name in names:
-            if cancelled is not None and cancelled():
-                raise Cancelled
+        for name in self._names[stack]:
+            _poll(cancelled)
             if name in common:  # copied as it is, as a merge to disk does
                 plan[name] = Linear((1.0, *(0.0,) * (len(self.measured.sources) - 1)))
             else:
@@ -98,19 +97,29 @@ class Planner:
         alone = self.for_kernel and not spec.needs_base and len(self.measured.sources) == 2
         return (Table.of(plan) if alone else None) or plan
 
+    def _tables(self, stack: Stack) -> GuideTables:
+        if stack not in self._guide:
+            views, common = self.measured.views(get_method("direct")), self.measured.equal(with_base=False)
+            self._guide[stack] = GuideTables([views[name] for name in self._names[stack]], common, stack)
+        return self._guide[stack]
+
     def _rank(self, cancelled: Poll | None) -> None:
         """Measure what `ties` needs: a cut for every density of the grid."""
         if self._on_cpu and self._layout.size > RANKED_ON_CPU:
             return
         for view in self.measured.views(get_method("ties")).values():
-            if cancelled is not None and cancelled():
-                raise Cancelled
+            _poll(cancelled)
             view.rank()
         if not self._on_cpu:  # a large model: have the tables of every position of the slider at hand
             for step in range(21):
                 recipe = MergeRecipe.build("ties", {"ties_density": step / 20})
                 for stack in STACKS:
                     self._plan(recipe, stack, None, cancelled)
+
+
+def _poll(cancelled: Poll | None) -> None:
+    if cancelled is not None and cancelled():
+        raise Cancelled
 
 
 def settings_name(recipe: MergeRecipe, stack: Stack) -> str:

@@ -42,9 +42,9 @@ def density(ru: str, en: str) -> Slider:
 
 
 def reversed_weights(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters after two sources have changed places."""
+    """Parameters after A and B have changed places; further sources stay where they are."""
     weights = given.get("weights")
-    return {**given, "weights": None if weights is None else tuple(reversed(weights))}
+    return {**given, "weights": None if weights is None else (weights[1], weights[0], *weights[2:])}
 
 
 def normalised(weights: tuple[float, ...] | None, count: int) -> tuple[float, ...]:

@@ -5,7 +5,8 @@ import pytest
 
 from evaluation.audio import AudioClip
 from evaluation.batch import BatchTranscriber
-from evaluation.transcriber import HuggingFaceTranscriber, TranscribeOptions
+from evaluation.generate import HuggingFaceTranscriber
+from evaluation.transcriber import TranscribeOptions
 from merger.errors import Cancelled
 from tests.conftest import TinyPair
 from tests.evaluation.trio import load

@@ -14,7 +14,8 @@ from evaluation.manifest import Entry
 from evaluation.predictions import Prediction
 from evaluation.report.files import write_report
 from evaluation.report.page import render
-from evaluation.results import Results, build, comparisons
+from evaluation.results import Results, build
+from evaluation.verdicts import comparisons, plain_verdict, what_lacks
 
 META = {"normalizer": "ru-2026.1", "speed": {"m": [10.0, 30.0, 20.0]}, "device": "CPU", "skipped": [], "warnings": {}}
 TEXT = "нет стола и дома"
@@ -87,12 +88,29 @@ def test_verdicts_need_enough_data_and_are_paired() -> None:
         assert cell is not None and (cell.value, cell.outcome) == (-0.25, expected)
         other = results.cell("difference", "all", "m − b", "wer")
         assert other is not None and other.outcome == {"insufficient": expected, "better": "worse"}[expected]
+    said = plain_verdict(results, "m")
+    assert said.ru == "m: WER 25\u00a0%; лучше, чем «a», на 25 п.\u00a0п.; хуже, чем «b», на 25 п.\u00a0п."
+    assert said.en == "m: WER 25%; better than “a” by 25 points; worse than “b” by 25 points."
+    assert what_lacks(results) is None
     half = results.cell("difference", "style=formal", "m − a", "wer")
     assert half is not None and half.outcome == "insufficient"
 
 
+def test_a_plain_verdict_claims_nothing_that_is_not_shown() -> None:
+    few = build(entries(8), predictions(entries(8), a="нет столу и дому", b=TEXT, m="нет столу и дома"), SYSTEMS, META)
+    assert plain_verdict(few, "m").en == (
+        "m: WER 25%; it is too early to judge the difference from “a” and “b”."
+    )
+    lacking = what_lacks(few)
+    assert lacking is not None and "32" in lacking.ru and "1000" in lacking.ru
+    many = entries(360)
+    same = build(many, predictions(many, a=TEXT, b=TEXT, m=TEXT), SYSTEMS, META)
+    assert plain_verdict(same, "m").ru.endswith("; разница с «a» и «b» не доказана.")
+
+
 def test_comparisons() -> None:
     assert comparisons([*SYSTEMS, system("Base")]) == [("m", "a"), ("m", "b"), ("m", "Base")]
+    assert comparisons([system("база"), *SYSTEMS])[-1] == ("m", "база")
     assert comparisons([system("x"), system("y"), system("z")]) == [("y", "x"), ("z", "x")]
     assert comparisons([system("x")]) == []
 
@@ -163,7 +181,7 @@ def test_what_is_shown_is_what_is_stored(tmp_path: Path) -> None:
     results = build(clips, predictions(clips, a="нет столу и дома", b=TEXT, m=TEXT), SYSTEMS, META)
     ru, en = (render(results, lang, {}) for lang in ("ru", "en"))
     assert '25,0\u00a0%<span class="i">[25,0; 25,0]</span>' in ru
-    assert '25.0\u00a0%<span class="i">[25.0, 25.0]</span>' in en
+    assert '25.0%<span class="i">[25.0, 25.0]</span>' in en
     assert "данных мало" in ru and "not enough data" in en
     assert "20.0×" in en and "[10.0× – 30.0×]" in en
 

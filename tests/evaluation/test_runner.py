@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from evaluation.evaluate import evaluate, report_again
+from evaluation.local import LocalExecutor
 from evaluation.manifest import Manifest, read_manifest
 from evaluation.predictions import FILE_NAME, Prediction, PredictionFile, read_predictions
-from evaluation.runner import LocalExecutor, RunOptions, RunProgress, Work, plan_work, run
+from evaluation.runner import RunOptions, RunProgress, Work, plan_work, run, run_steps
 from evaluation.systems import System, plan_systems
 from merger.errors import BadParameter, Cancelled
 from merger.recipe import MergeRecipe
@@ -125,6 +126,16 @@ def test_progress_counts_what_was_there(manifest: Manifest, systems: list[System
     assert [(p.done_clips, p.total_clips) for p in told] == [(2, 6), (4, 6), (6, 6)]
     assert told[0].remaining is None and told[-1].remaining == 0.0
     assert told[-1].done_seconds == pytest.approx(told[-1].total_seconds)
+
+
+def test_steps_stop_after_every_piece(
+    manifest: Manifest, systems: list[System], unbroken: Path, tmp_path: Path
+) -> None:
+    """Who shares the device gets it after each clip; what is written is what a whole run writes."""
+    steps = run_steps(manifest, systems[:2], tmp_path, OPTIONS, LocalExecutor(), piece=1)
+    assert [progress.done_clips for progress in steps] == list(range(13))
+    whole = texts(unbroken)
+    assert texts(tmp_path) == {key: text for key, text in whole.items() if key[0] in {"base", "a"}}
 
 
 def test_plan_longest_first_and_doubles_once(manifest: Manifest, systems: list[System]) -> None:

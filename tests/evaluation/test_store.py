@@ -91,13 +91,25 @@ def test_jobs_survive_a_restart(tmp_path: Path) -> None:
     first.update_job(running, "running")
     first.close()
     second = Store(tmp_path / "h.sqlite")
-    assert second.recover_jobs({"code": "CANCELLED"}) == 1
-    assert [job.id for job in second.pending_jobs()] == [queued]
-    stopped = second.job("bob", running)
-    assert stopped is not None and (stopped.state, stopped.error) == ("failed", {"code": "CANCELLED"})
+    assert second.recover_jobs({"code": "JOB_LOST"}) == (1, 0)
+    assert [job.id for job in second.pending_jobs()] == [queued, running]
     second.update_job(queued, "done", result={"text": "да"})
     done = second.job("ann", queued)
     assert done is not None and (done.state, done.result, done.payload) == ("done", {"text": "да"}, {"n": 1})
+
+
+def test_a_job_that_was_running_at_two_deaths_is_not_begun_a_third_time(tmp_path: Path) -> None:
+    store = Store(tmp_path / "h.sqlite")
+    deadly, interrupted = store.add_job("ann", "export", {}), store.add_job("ann", "export", {})
+    for death in range(2):
+        store.update_job(deadly, "running")
+        store.update_job(interrupted, "running")
+        store.update_job(interrupted, "queued")  # a server that ends in good order puts it back
+        expected = (1, 0) if death == 0 else (0, 1)
+        assert store.recover_jobs({"code": "JOB_LOST"}) == expected
+    lost = store.job("ann", deadly)
+    assert lost is not None and (lost.state, lost.error, lost.attempts) == ("failed", {"code": "JOB_LOST"}, 2)
+    assert [job.id for job in store.pending_jobs()] == [interrupted]
 
 
 def test_migrations_run_once_and_keep_rows(tmp_path: Path) -> None:
@@ -112,16 +124,29 @@ def test_migrations_run_once_and_keep_rows(tmp_path: Path) -> None:
 
 
 def test_an_old_file_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.store.MIGRATIONS", MIGRATIONS[:1])
+    monkeypatch.setattr("evaluation.store.schema.MIGRATIONS", MIGRATIONS[:1])
     old = Store(tmp_path / "h.sqlite")
     key = add(old)
     old.close()
-    monkeypatch.setattr("evaluation.store.MIGRATIONS", MIGRATIONS)
+    monkeypatch.setattr("evaluation.store.schema.MIGRATIONS", MIGRATIONS)
     new = Store(tmp_path / "h.sqlite")
     new.add_vote("ann", Vote("c", "A", "B", "right"))
     new.add_vote("ann", Vote("c", "A", "B", "tie", 2.5, "one ballot"))
     assert new.votes("ann") == [Vote("c", "A", "B", "right"), Vote("c", "A", "B", "tie", 2.5, "one ballot")]
     assert new.experiment("ann", key) is not None
+    kept = sqlite3.connect(tmp_path / f"h.sqlite.before-{MIGRATIONS[1][0]}")
+    assert kept.execute("SELECT id FROM experiments").fetchall() == [(key,)]
+
+
+def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "h.sqlite"
+    monkeypatch.setattr("evaluation.store.schema.MIGRATIONS", (*MIGRATIONS, ("9999_later", "CREATE TABLE later (x)")))
+    Store(path).close()
+    before = path.read_bytes()
+    monkeypatch.setattr("evaluation.store.schema.MIGRATIONS", MIGRATIONS)
+    with pytest.raises(sqlite3.OperationalError, match="9999_later"):
+        Store(path)
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["h.sqlite"]
 
 
 @pytest.mark.parametrize("damage", ["not a database at all" * 100, "page"])
@@ -153,7 +178,7 @@ def test_a_locked_file_is_waited_for_and_never_set_aside(tmp_path: Path, monkeyp
     assert add(store)
     release.join()
     other.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr("evaluation.store.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("evaluation.store.database.BUSY_SECONDS", 0.05)
     with pytest.raises(sqlite3.OperationalError):
         Store(path)
     other.execute("COMMIT")

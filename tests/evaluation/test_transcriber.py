@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from evaluation.features import content_frames, log_mel
+from evaluation.generate import HuggingFaceTranscriber
 from evaluation.live_transcriber import LiveTranscriber
-from evaluation.transcriber import HuggingFaceTranscriber, TranscribeOptions, is_silent
+from evaluation.transcriber import TranscribeOptions, is_silent
 from evaluation.vocabulary import Vocabulary
 from merger.checkpoint import Checkpoint
 from merger.errors import BadParameter, Cancelled

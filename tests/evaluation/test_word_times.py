@@ -12,7 +12,8 @@ from transformers.models.whisper.generation_whisper import _dynamic_time_warping
 from evaluation.dtw import backtrack, fill_loops, fill_plain, warp
 from evaluation.engine import Identity, WhisperEngine
 from evaluation.engine.timing import positions_in, windows_of
-from evaluation.transcriber import HuggingFaceTranscriber, TranscribeOptions
+from evaluation.generate import HuggingFaceTranscriber
+from evaluation.transcriber import TranscribeOptions
 from evaluation.windows import TokenSegment
 from evaluation.word_times import TimedTokens, following_heads, group_words, median_filter, token_starts
 from tests.evaluation.engine.tiny_whisper import make_clip, make_module, make_processor

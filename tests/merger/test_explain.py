@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from merger.__main__ import main
 from merger.checkpoint import open_checkpoint
+from merger.commands import main
 from merger.errors import Cancelled
 from merger.explain import explain
 from tests.conftest import TinyPair

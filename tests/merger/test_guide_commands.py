@@ -140,5 +140,5 @@ def test_bad_arguments_give_one_sentence_and_status_2(tiny_pair: TinyPair, tmp_p
 
 
 def test_the_program_starts_without_torch() -> None:
-    code = "import sys, merger, merger.__main__; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = "import sys, merger, merger.commands; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

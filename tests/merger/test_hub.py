@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import huggingface_hub
 import pytest
@@ -13,8 +14,8 @@ import pytest
 from merger.checkpoint import open_checkpoint
 from merger.compatibility import open_all
 from merger.disk import merge_to_folder
-from merger.errors import IncompatibleModels, Offline
-from merger.hub import WEIGHTS
+from merger.errors import IncompatibleModels, ModelTooLarge, Offline
+from merger.hub import WEIGHTS, HubRules
 from merger.recipe import MergeRecipe
 from tests.conftest import TinyPair
 from tests.factories import make_whisper_folder
@@ -63,6 +64,55 @@ def test_only_safe_files_are_fetched_and_the_commit_is_recorded(
     card = (report.folder / "README.md").read_text()
     assert "base_model:\n- lab/a\n- lab/b\n" in card and "language:\n- ru\n" in card
     assert COMMIT in (report.folder / "recipe.json").read_text()
+
+
+class FakeApi:
+    """What the Hub tells of a model: 4 MB of weights at a commit. Without a token it knows public models only."""
+
+    tokens: ClassVar[list[Any]] = []
+
+    def __init__(self, token: Any = None) -> None:
+        self.tokens.append(token)
+
+    def model_info(self, repo_id: str, **_: Any) -> SimpleNamespace:
+        names = ("a.safetensors", "b.safetensors", "c.bin")
+        files = [SimpleNamespace(rfilename=name, size=2_000_000) for name in names]
+        return SimpleNamespace(siblings=files, sha=COMMIT)
+
+
+def test_strangers_ids_are_asked_for_without_the_token_and_weighed_before_they_are_fetched(
+    hub: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[dict[str, Any]] = []
+    fetch = huggingface_hub.snapshot_download
+    monkeypatch.setattr(huggingface_hub, "HfApi", FakeApi)
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **more: fetched.append(more) or fetch(name, **more)
+    )
+    with pytest.raises(ModelTooLarge, match=r"4\.0\sMB; 3\.9\sMB is the most"):
+        open_checkpoint("lab/a", hub=HubRules(anonymous=True, max_bytes=3_900_000))
+    assert fetched == []
+    opened = open_checkpoint("lab/a", hub=HubRules(anonymous=True, max_bytes=4_000_000))
+    assert opened.revision == COMMIT
+    assert [(one["token"], one["revision"]) for one in fetched] == [(False, COMMIT)]
+    assert FakeApi.tokens == [False, False]
+
+
+def test_of_unknown_size_only_what_is_here_already_is_opened(
+    hub: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(FakeApi):
+        def model_info(self, repo_id: str, **_: Any) -> SimpleNamespace:
+            raise ConnectionError
+
+    fetched: list[dict[str, Any]] = []
+    fetch = huggingface_hub.snapshot_download
+    monkeypatch.setattr(huggingface_hub, "HfApi", Silent)
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **more: fetched.append(more) or fetch(name, **more)
+    )
+    open_checkpoint("lab/a", hub=HubRules(max_bytes=1))
+    assert fetched[0]["local_files_only"] is True
 
 
 def test_no_network_is_said_at_once(hub: list[tuple[str, list[str]]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from merger import native
 from merger.arithmetic import Arithmetic
 from merger.deltas import DeltaMerge, Trim
-from merger.digests import PIECE_BYTES, TensorDigest, plain_pieces
 from merger.dtypes import WIDTH, all_finite, narrow, widen
 from merger.layout import place_of
 from merger.operators import EVERYTHING, Chunk, Cut, Difference, Linear, TopBlend
@@ -208,25 +206,6 @@ def test_histogram_is_that_of_the_twin(upper: int | None) -> None:
         assert upper is not None or found.sum() == 100_001
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 3, 5])
-def test_piece_hashes_are_sha256(pieces: int) -> None:
-    data = np.random.default_rng(pieces).integers(0, 256, pieces * PIECE_BYTES, dtype=np.uint8)
-    found = KERNELS.hash_pieces(data)
-    assert found in {None, plain_pieces(data)}  # None: no SHA instructions in this processor
-
-
-@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES + 77])
-@pytest.mark.parametrize("stretch", [1000, PIECE_BYTES // 2 + 3, 4 * PIECE_BYTES])
-def test_tensor_digest_by_definition(size: int, stretch: int) -> None:
-    data = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
-    digest = TensorDigest(KERNELS.hash_pieces)
-    for start in range(0, size, stretch):
-        digest.update(data[start : start + stretch])
-    pieces = [data[start : start + PIECE_BYTES].tobytes() for start in range(0, size, PIECE_BYTES)]
-    expected = hashlib.sha256(b"".join(hashlib.sha256(piece).digest() for piece in pieces)).hexdigest()
-    assert digest.hexdigest() == expected
-
-
 def test_negative_zero_survives(tmp_path: Path) -> None:
     minus = np.full(64, -0.0, np.float32)
     memory = Memory([narrow(minus, "F16"), narrow(np.ones(64, np.float32), "F16")], ["F16", "F16"], 64)
@@ -244,3 +223,29 @@ def test_without_a_compiler_numpy_does_the_work(monkeypatch: pytest.MonkeyPatch,
         assert native.native_arithmetic() is None
     finally:
         native.load.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F32"])
+@pytest.mark.parametrize("size", [1, 16, 33, 5000])
+def test_nan_and_infinity_are_noticed_wherever_they_are(dtype: str, size: int) -> None:
+    cut = Cut(int(np.float32(0.01).view(np.int32)), -1)
+    one_sided = TopBlend(cut, Linear((1.0, 0.0)), Linear((0.5, 0.5)))  # inside, what B holds does not show
+    blend = TopBlend(cut, Linear((0.6, 0.4)), Linear((0.5, 0.5)))
+    plain = np.random.default_rng(size).normal(0, 0.1, size).astype(np.float32)
+    for operator in (Linear((0.5, 0.5)), Linear((0.0, 0.5)), blend, one_sided):
+        for spoilt, value in ((0, np.nan), (1, np.inf), (1, np.nan), (None, 0.0)):
+            values = [plain.copy(), plain.copy()]
+            if spoilt is not None:
+                values[spoilt][size // 2] = value
+            raws = [narrow(each, dtype) for each in values]
+            out, flags = np.empty(size * WIDTH[dtype], np.uint8), np.zeros(3, np.int32)
+            assert KERNELS.apply(operator, raws, [dtype, dtype], 0, out, dtype, flags)
+            assert flags[:2].tolist() == [int(spoilt == 0), int(spoilt == 1)], (operator, spoilt)
+            assert bool(flags[2]) == (not all_finite(out, dtype))
+
+
+def test_overflow_is_the_results_own() -> None:
+    raws = [narrow(np.full(40, 60_000, np.float32), "F32") for _ in range(2)]
+    out, flags = np.empty(80, np.uint8), np.zeros(3, np.int32)
+    assert KERNELS.apply(Linear((1.0, 1.0)), raws, ["F32", "F32"], 0, out, "F16", flags)
+    assert flags.tolist() == [0, 0, 1]

@@ -79,6 +79,52 @@ def test_curves_over_the_blocks_give_the_bits_of_a_merge_to_disk(
     assert same_as_folder(live, tmp_path / "out")
 
 
+@pytest.fixture(scope="module")
+def three(tiny_pair: TinyPair, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoint]:
+    """A, B, a third model of the same family, and the base."""
+    third = make_whisper_folder(tmp_path_factory.mktemp("third") / "c", seed=4, ancestor=tiny_pair.base)
+    folders = {"a": tiny_pair.a, "b": tiny_pair.b, "c": third, "base": tiny_pair.base}
+    return {key: open_checkpoint(folder) for key, folder in folders.items()}
+
+
+def of_three(three: dict[str, Checkpoint], *, base: bool = True) -> LiveMerge:
+    return LiveMerge(three["a"], three["b"], three["base"] if base else None, others=[three["c"]], device="cpu")
+
+
+@pytest.mark.parametrize("method", methods())
+def test_three_sources_give_the_bits_of_a_merge_to_disk(
+    method: str, three: dict[str, Checkpoint], tmp_path: Path
+) -> None:
+    live = of_three(three)
+    for number, parameters in enumerate(GUIDE.get(method, [{}])):
+        recipe = MergeRecipe.build(method, parameters)
+        unused = {"c"} if recipe.spec.sources == "two" else set()
+        unused |= set() if recipe.spec.needs_base else {"base"}
+        sources = {key: model for key, model in three.items() if key not in unused}
+        merge_to_folder(recipe, sources, tmp_path / str(number), device="cpu")
+        live.prepare(method)
+        live.apply(MergeRecipe.build("linear", {"weights": [0.1, 0.2, 0.7]}))
+        live.apply(recipe)
+        assert same_as_folder(live, tmp_path / str(number))
+
+
+def test_a_mixture_that_copies_the_third_source_is_that_source(three: dict[str, Checkpoint]) -> None:
+    live = of_three(three, base=False)
+    live.apply(MergeRecipe.build("linear", {"weights": [0.0, 0.0, 1.0]}))
+    stored = load_file(three["c"].folder / "model.safetensors")
+    assert all(torch.equal(weights(live)[name], value.float()) for name, value in stored.items())
+    third = live.identity("merged")
+    assert third not in (live.identity("a"), live.identity("b"))
+    live.apply(MergeRecipe.build("direct", {"direct_alpha": 0.0}))
+    assert live.identity("merged") == live.identity("b")
+    assert live.nbytes == 4 * live.layout.size * 4, "A, B, C and the mixture in float32"
+
+
+def test_weights_have_to_be_one_per_source(three: dict[str, Checkpoint]) -> None:
+    with pytest.raises(BadRecipe, match="3"):
+        of_three(three, base=False).apply(MergeRecipe.build("linear", {"weights": [0.5, 0.5]}))
+
+
 def test_prepared_cuts_equal_measured_ones(checkpoints: dict[str, Checkpoint]) -> None:
     ready, plain = (LiveMerge(checkpoints["a"], checkpoints["b"], device="cpu") for _ in range(2))
     ready.prepare("ties")
@@ -231,8 +277,8 @@ def test_tables_hold_the_operators_of_the_methods(method: str, live: LiveMerge) 
     for parameters in [*GUIDE[method], ends.get(method, {})]:
         recipe = MergeRecipe.build(method, parameters)
         live.apply(recipe)
-        views = live._planner.measured.views(recipe.spec)
-        common = live._planner.measured.equal(recipe.spec.needs_base)
+        views = live._planner(live.recipe).measured.views(recipe.spec)
+        common = live._planner(live.recipe).measured.equal(recipe.spec.needs_base)
         for plan in live._plans.values():
             assert isinstance(plan, Table)
             for name in set(plan) - common:

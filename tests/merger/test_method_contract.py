@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from merger.arguments import parse_arguments, read_request
+from merger.arguments import read_request
 from merger.bilingual import LANGUAGES
 from merger.console import methods_table
+from merger.flags import parse_arguments
 from merger.layout import place_of
 from merger.params import Choice, Integer, Slider, SourceWeights, Toggle, WeightPair
 from merger.recipe import MergeRecipe

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import TinyPair
+from ui.local_executor import LocalExecutor
 from ui.settings import Settings
 from ui.workshop import Workshop
 
@@ -65,6 +66,6 @@ def workshop(settings: Settings, tmp_path: Path) -> Iterator[Workshop]:
     views.load()
     uploads = tmp_path / "uploads"
     uploads.mkdir()
-    workshop = Workshop(settings, uploads=uploads)
+    workshop = Workshop(settings, uploads=uploads, executors=[LocalExecutor("cpu")])
     yield workshop
     workshop.close()

@@ -15,9 +15,13 @@ def serving(settings: object, **options: object) -> Iterator[tuple[str, object]]
     """(address, workshop) of a running app; closed with the block."""
     sys.path.insert(0, str(ROOT))
     import app as roof
+    from ui.local_executor import LocalExecutor
     from ui.studio import build_app
+    from ui.workshop import Workshop
 
-    blocks = build_app(settings)  # type: ignore[arg-type]
+    # In this process, so that a test can hold a transcription; tests/faults runs the app as it is started.
+    workshop = Workshop(settings, executors=[LocalExecutor(settings.device)])  # type: ignore[arg-type, attr-defined]
+    blocks = build_app(settings, workshop=workshop)  # type: ignore[arg-type]
     blocks.queue(default_concurrency_limit=32)
     launched = {**roof.launch_options(settings, blocks.workshop), **options}  # type: ignore[arg-type]
     _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **launched)

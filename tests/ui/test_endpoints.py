@@ -248,7 +248,7 @@ def test_the_app_respects_gradios_port(tmp_path: Path) -> None:
         while True:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/studio/health") as answer:
-                    assert answer.read() == b"ok"
+                    assert json.load(answer)["status"] == "ok"
                 break
             except urllib.error.URLError:
                 assert time.monotonic() < deadline and process.poll() is None
@@ -259,9 +259,9 @@ def test_the_app_respects_gradios_port(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_setting_ends_the_start_with_a_sentence() -> None:
-    environment = {"PATH": "/usr/bin:/bin", "WHISPER_MERGE_MAX_UPLAOD_MB": "5"}
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "en_US.UTF-8", "WHISPER_MERGE_MAX_UPLAOD_MB": "5"}
     command = [sys.executable, "app.py"]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
-    assert ended.stderr.startswith("BAD_SETTING: unknown setting WHISPER_MERGE_MAX_UPLAOD_MB")
+    assert ended.stderr.startswith("Error BAD_SETTING: There is no setting WHISPER_MERGE_MAX_UPLAOD_MB.")
     assert "Traceback" not in ended.stderr

@@ -15,7 +15,8 @@ LATIN = re.compile(r"[A-Za-z]{2,}")
 NAMES = {
     "whisper", "merge", "Whisper", "WER", "CER", "Hugging", "Face", "Hub", "JSON", "SLERP", "TIES", "Direct", "https",
     "localhost", "Shift", "English", "Switch", "to", "name", "total", "wait", "ahead", "time", "label", "name_a",
-    "name_b", "text", "low", "high", "role", "limit", "rtfx", "recipe", "HF_TOKEN", "README", "md", "config", "fp",
+    "name_b", "text", "low", "high", "role", "limit", "zip", "jsonl", "OGG",
+    "rtfx", "recipe", "HF_TOKEN", "README", "md", "config", "fp",
 }  # fmt: skip
 
 

@@ -13,7 +13,8 @@ import gradio as gr
 FOLDER = Path(__file__).resolve().parent
 # Order matters for the scripts (the bus first) and for the sheets (the base first).
 NAMES = (
-    "shell", "mixer", "player", "grid", "listen", "judge", "blind", "sweep", "history", "export", "model_map", "help",
+    "shell", "mixer", "player", "grid", "listen", "judge", "blind", "sweep", "evaluation", "history", "export",
+    "model_map", "help",
 )  # fmt: skip
 
 

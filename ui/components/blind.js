@@ -49,6 +49,7 @@ WM.island("blind", (root) => {
   const drawRanking = () => {
     if (!results) { fill(ranking); ranking.hidden = true; return; }
     ranking.hidden = false;
+    if (!results.own.votes && !results.all.votes) { fill(ranking, el("h2", {}, t("blind.ranking")), el("p.wm-quiet", {}, t("blind.none.yet"))); return; }
     fill(ranking, el("div.wm-row", {}, el("h2.wm-grow", {}, t("blind.ranking")), button(t("blind.csv"), async () => { const text = await WM.attempt("blind.export"); if (text) WM.download("votes.csv", text, "text/csv"); }, { kind: "small" })),
       el("p.wm-quiet", {}, t("blind.ranking.hint", { n: results.needed })), table(t("blind.mine"), results.own), table(t("blind.all"), results.all));
   };

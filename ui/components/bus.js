@@ -80,12 +80,12 @@ window.WM = (() => {
     star: "m12 3.5 2.6 5.4 5.9.8-4.3 4.1 1 5.9L12 16.9l-5.2 2.8 1-5.9L3.500 9.700l5.900-.8z", close: "M6 6l12 12M18 6 6 18",
     check: "m5 12.5 4.500 4.500L19 7", warn: "M12 4 2.800 20h18.400zM12 10v4.500M12 17.200v.3", sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v3M12 19v3M2 12h3M19 12h3M5 5l2 2M17 17l2 2M19 5l-2 2M7 17l-2 2",
     moon: "M20 14.500A8.500 8.500 0 0 1 9.500 4 8.500 8.500 0 1 0 20 14.500z", sliders: "M4 7h9M17 7h3M4 17h3M11 17h9M15 4.500v5M9 14.500v5",
-    trash: "M5 7h14M10 7V4.500h4V7M7 7l1 13h8l1-13", down: "m6 9 6 6 6-6", help: "M9 9a3 3 0 1 1 4.200 2.700c-.8.400-1.200 1-1.200 1.800v.5M12 17v.3",
+    list: "M4 6h3M4 12h3M4 18h3M10 6h10M10 12h10M10 18h10", plus: "M12 5v14M5 12h14", trash: "M5 7h14M10 7V4.500h4V7M7 7l1 13h8l1-13", down: "m6 9 6 6 6-6", help: "M9 9a3 3 0 1 1 4.200 2.700c-.8.400-1.200 1-1.200 1.800v.5M12 17v.3",
   };
   const icon = (name) => svg("svg", { viewBox: "0 0 24 24", class: "wm-icon", "aria-hidden": "true", "data-icon": name }, svg("path", { d: ICONS[name] }));
-  const mark = (role) => el(`span.wm-mark.wm-${role}`, { "aria-hidden": "true" }, { a: "A", merged: "M", b: "B", base: "0" }[role]);
+  const mark = (role) => el(`span.wm-mark.wm-${role}`, { "aria-hidden": "true" }, { merged: "M", base: "0" }[role] ?? role.toUpperCase());
   const button = (label, onclick, { icon: name, kind = "plain", title, focus, ...rest } = {}) =>
-    el(`button.wm-button.wm-${kind}`, { type: "button", onclick, title, "aria-label": label ? null : title, "data-focus": focus ?? label ?? title, ...rest },
+    el(`button.wm-button.wm-${kind}`, { type: "button", onclick, title, "aria-label": label ? null : title, "data-focus": focus ?? (label || title), ...rest },
       name && icon(name), label && el("span", {}, label));
 
   // ---- state -------------------------------------------------------------------------------------------------------
@@ -131,6 +131,12 @@ window.WM = (() => {
     if (answer.error) { if (!quiet) toast(answer.error); throw Object.assign(new Error(answer.error.code), { coded: answer.error }); }
     return answer.result;
   };
+  // A recipe as text, with its models where it names them and they are to be had here.
+  const paste = async (text) => {
+    const told = await attempt("mixer.paste", { text });
+    if (told?.missing.length) toast({ sentence: t("recipe.missing", { names: told.missing.join(", ") }) }, "note");
+    return told;
+  };
   const attempt = (action, payload, options) => call(action, payload, options).catch(() => null);
   const watch = async () => {
     for (;;) {
@@ -144,6 +150,9 @@ window.WM = (() => {
       await new Promise((resolve) => setTimeout(resolve, 1500));
     }
   };
+
+  // While somebody votes blindly on this recording, nothing on the page tells them who wrote what.
+  const voting = () => Boolean(slices.blind?.texts && !slices.blind.vote && slices.blind.clip === slices.clip?.id);
 
   const download = (name, text, type) => {
     const link = el("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
@@ -161,13 +170,13 @@ window.WM = (() => {
     if (!area) return;
     const box = typeof message === "string" ? { sentence: message } : message;
     const node = el(`div.wm-toast.wm-toast-${kind}`, { role: kind === "error" ? "alert" : "status" },
-      icon(kind === "error" ? "warn" : "check"),
+      icon(kind === "good" ? "check" : "warn"),
       el("div", {}, el("p", {}, pick(box.sentence)), box.remedy && el("p.wm-quiet", {}, pick(box.remedy)),
         box.id && el("p.wm-code", {}, `${box.code} · ${box.id}`)),
       button("", () => node.remove(), { icon: "close", kind: "ghost", title: t("close") }));
     area.append(node);
     while (area.children.length > 3) area.firstChild.remove();
-    setTimeout(() => node.remove(), kind === "error" ? 15000 : 4000);
+    setTimeout(() => node.remove(), kind === "good" ? 4000 : 15000);
   };
 
   // ---- keys: by physical place, so that a Russian layout works; never while somebody types -----------------------------
@@ -189,7 +198,7 @@ window.WM = (() => {
     if (!text) return;
     query.delete("recipe");
     history.replaceState(null, "", `?${query}${location.hash}`);
-    attempt("mixer.paste", { text });
+    paste(text);
   };
   const start = (name, element, props, serverFunctions, uploadFunction) => {
     const root = element.querySelector(".wm-island") ?? element;
@@ -214,7 +223,7 @@ window.WM = (() => {
     document.dispatchEvent(new CustomEvent("wm-tab", { detail: tab }));
   };
 
-  return { t, pick, download, number, short, percent, seconds, plural, el, svg, fill, icon, mark, button, on, call, attempt, announce, toast, key, typing, island, start, show,
+  return { t, pick, download, number, short, percent, seconds, plural, el, svg, fill, icon, mark, button, on, call, attempt, paste, voting, announce, toast, key, typing, island, start, show,
     storage, query, owner, slices, keys,
     get lang() { return lang; }, get pending() { return pending; }, get boot() { return boot; }, upload: (file) => upload(file) };
 })();

@@ -20,6 +20,16 @@ WM.island("export", (root) => {
     return [line(equal === total ? "good" : "bad", t(equal === total ? "export.proof.weights" : "export.proof.weights.bad", { equal, total })),
       texts && line(texts.same ? "good" : "bad", t(texts.same ? "export.proof.text" : "export.proof.text.bad"), texts.same ? `«${texts.saved}»` : `${t("export.live")}: «${texts.live}» · ${t("export.saved")}: «${texts.saved}»`)];
   };
+  let who = null;
+  const ask = async () => { who = await WM.attempt("hub.who", {}, { quiet: true }); drawAfter(); };
+  document.addEventListener("wm-tab", ({ detail }) => { if (detail === "export" && !who) ask(); });
+  const sending = () => {
+    const push = WM.slices.push;
+    if (!push) return null;
+    if (push.job.error) return line("bad", pick(push.job.error.sentence), pick(push.job.error.remedy));
+    if (push.job.state === "done") return line("good", t("export.hub.done"), el("a", { href: push.url, target: "_blank", rel: "noopener" }, push.repository));
+    return push.job.state === "cancelled" ? null : line("wait", t("stage.export.push"), push.repository);
+  };
   const take = async (file) => { const text = await WM.attempt("export.file", { name: file.name }); if (text != null) WM.download(file.name, text, "text/plain"); };
   const drawAfter = () => {
     const told = WM.slices.export;
@@ -39,10 +49,11 @@ WM.island("export", (root) => {
         el("div.wm-scroll", {}, el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("export.file")), el("th", { scope: "col" }, t("export.size")), el("th", { scope: "col" }, ""))),
           el("tbody", {}, result.files.map((file) => el("tr", {}, el("td", {}, file.name), el("td", {}, pick(file.size)), el("td", {}, file.small && button(t("export.take"), () => take(file), { kind: "small", focus: `take-${file.name}` }))))))),
         result.card && el("details", {}, el("summary", {}, t("export.card")), el("pre.wm-model-card", { tabindex: 0 }, result.card)),
-        told.hub && el("form.wm-row", { onsubmit: (event) => { event.preventDefault(); WM.attempt("export.push", { repository: repository.value.trim(), open: open.checked }); } }, el("div.wm-grow", {}, repository), el("label.wm-check", {}, open, t("export.hub.open")), button(t("export.hub.push"), null, { type: "submit" })),
+        sending(), who?.way === "login" && !who.name && el("p.wm-row", {}, el("a.wm-button.wm-plain", { href: "/login/huggingface?_target_url=" + encodeURIComponent(location.pathname + location.search + "#export"), target: window.top === window ? null : "_blank", rel: "noopener" }, t("export.hub.login"))),
+        (who?.way === "token" || who?.name) && el("form.wm-row", { onsubmit: (event) => { event.preventDefault(); WM.attempt("export.push", { repository: repository.value.trim(), open: open.checked }); } }, el("div.wm-grow", {}, repository), who.name && el("span.wm-quiet", {}, t("export.hub.as", { name: who.name })), el("label.wm-check", {}, open, t("export.hub.open")), button(t("export.hub.push"), null, { type: "submit" })),
       ]);
   };
-  WM.on(["recipe", "models", "export"], () => { drawBefore(); drawAfter(); });
+  WM.on(["recipe", "models", "export", "push"], () => { drawBefore(); drawAfter(); });
   fill(root, el("div.wm-stack", {}, before, after));
   drawBefore(); drawAfter();
 });

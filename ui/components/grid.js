@@ -8,7 +8,7 @@ WM.island("grid", (root) => {
   const name = (role) => role === "merged" ? t("merged") : (pick(WM.slices.models?.roles?.[role]?.name) || role.toUpperCase());
 
   // Words of another recording would be read as words of this one: they go as soon as another is chosen.
-  const shownResult = () => { const { result, clip } = WM.slices; return result && result.clip === clip?.id ? result : null; };
+  const shownResult = () => { if (WM.voting()) return null; const { result, clip } = WM.slices; return result && result.clip === clip?.id ? result : null; };
   const kindOf = (slot) => slot.same ? null : slot.am ? "a" : slot.bm ? "b" : "alone";
   // In A's and B's own columns a word is marked as its column's, when the merge did not take it over as the common one.
   const markOf = (slot, role) => slot.same ? null : role === "merged" ? kindOf(slot) : role;
@@ -57,7 +57,7 @@ WM.island("grid", (root) => {
   const pick2 = (share) => WM.percent(share, 0);
   const isStale = () => { const result = shownResult(), { recipe } = WM.slices; return Boolean(result?.merged && recipe && result.digest !== recipe.key); };
   // After a stop, or with listening at once switched off: something is wanted that nobody is working on.
-  const waits = () => { const { clip, models } = WM.slices; return Boolean(clip && models?.verdict?.state === "ok" && !busy() && (isStale() || !shownResult()?.merged)); };
+  const waits = () => { if (WM.voting()) return false; const { clip, models } = WM.slices; return Boolean(clip && models?.verdict?.state === "ok" && !busy() && (isStale() || !shownResult()?.merged)); };
   const busy = () => ["queued", "running"].includes(WM.slices.job?.state);
 
   const column = (result, role) => {
@@ -66,7 +66,7 @@ WM.island("grid", (root) => {
     return el(`article.wm-column${waiting ? ".wm-pending" : ""}`, { data: { role }, "aria-label": name(role) },
       el("header", {}, mark(role), el("h3", { title: name(role) }, name(role)), role === "merged" && el("span.wm-stale-note", {}, t(busy() ? "stale.busy" : "stale")),
         side && button(t("take.reference"), () => WM.attempt("listen.reference", { text: side.text }), { kind: "ghost", title: t("take.reference.help"), focus: `ref-${role}` })),
-      el("div.wm-text", { lang: "ru", data: { text: role }, tabindex: -1 }, waiting ? el("div.wm-writing", {}, el("div.wm-bar.wm-unknown", {}, el("span")), t("writing")) : side ? text(result, role) : el("span.wm-silent", {}, t(WM.slices.clip ? "grid.press" : "grid.empty"))),
+      el("div.wm-text", { lang: "ru", data: { text: role }, tabindex: -1 }, waiting ? el("div.wm-writing", {}, el("div.wm-bar.wm-unknown", {}, el("span")), t("writing")) : side ? text(result, role) : el("span.wm-silent", {}, t(WM.voting() ? "grid.blind" : WM.slices.clip ? "grid.press" : "grid.empty"))),
       el("footer.wm-foot", {}, figures(result, role), role === "merged" && el("span.wm-go-on", {}, button(t("compare.now"), () => WM.attempt("compare.run"), { kind: "primary", focus: "go-on" }))));
   };
   const columns = el("div.wm-columns", { data: { shown } });
@@ -134,7 +134,7 @@ WM.island("grid", (root) => {
     current.split(",").forEach((index, role) => { if (index !== "-1") for (const node of holder.querySelectorAll(`[data-role="${ROLES[role]}"][data-index="${index}"]`)) node.classList.add("wm-now"); });
   });
   let said = null;
-  WM.on(["result", "models", "clip"], draw);
+  WM.on(["result", "models", "clip", "blind"], draw);
   let wasBusy = null;
   WM.on(["job", "recipe"], () => {
     drawState();

@@ -29,7 +29,7 @@ WM.island("help", (root) => {
   };
   const command = (line) => {
     const recipe = told.recipes[line.trim()] ?? told.recipes[line.trim().replace("./whisper_merge.sh ", "")];
-    return el("div.wm-command", {}, el("code", {}, line.trim()), recipe && button(t("help.try"), async () => { if (await WM.attempt("mixer.paste", { text: JSON.stringify(recipe) })) { WM.toast(t("sweep.loaded"), "good"); WM.show("listen"); } }, { kind: "small" }));
+    return el("div.wm-command", {}, el("code", {}, line.trim()), recipe && button(t("help.try"), async () => { if (await WM.paste(JSON.stringify(recipe))) { WM.toast(t("sweep.loaded"), "good"); WM.show("listen"); } }, { kind: "small" }));
   };
   const sections = () => {
     const list = [];

@@ -17,7 +17,7 @@ WM.island("history", (root) => {
     el("input", { type: "checkbox", checked: picked.has(row.id), "aria-label": t("history.pick"), "data-focus": `pick-${row.id}`, style: { "margin-top": "9px" }, onchange: (event) => { if (event.target.checked) picked.add(row.id); else picked.delete(row.id); draw(); } }),
     button("", async () => { await WM.attempt("history.note", { id: row.id, starred: !row.starred }); row.starred = !row.starred; draw(); }, { icon: "star", kind: "ghost", title: t("history.star"), "aria-pressed": String(row.starred), focus: `star-${row.id}`, class: "wm-button wm-ghost wm-star" }),
     el("div.wm-what", {}, el("b", {}, pick(row.sentence)),
-      el("p.wm-quiet", {}, row.clip && el("span.wm-title", {}, pick(row.clip)), row.clip && " · ", [new Date(row.created * 1000).toLocaleString(WM.lang, { dateStyle: "medium", timeStyle: "short" }), [row.models.a, row.models.b].filter(Boolean).map(pick).join(" + ")].filter(Boolean).join(" · ")),
+      el("p.wm-quiet", {}, row.clip && el("span.wm-title", {}, pick(row.clip)), row.clip && " · ", [new Date(row.created * 1000).toLocaleString(WM.lang, { dateStyle: "medium", timeStyle: "short" }), ["a", "b", "c", "d"].map((role) => row.models[role]).filter(Boolean).map(pick).join(" + ")].filter(Boolean).join(" · ")),
       row.sides.merged && el("p", { lang: "ru" }, row.sides.merged.text || t("silent")),
       el("input.wm-note-field", { type: "text", value: row.note, placeholder: t("history.note"), "aria-label": t("history.note"), maxlength: 2000, "data-focus": `note-${row.id}`, onchange: (event) => { row.note = event.target.value; WM.attempt("history.note", { id: row.id, note: row.note }); } })),
     el("div.wm-do.wm-stack", { style: { gap: "6px" } }, el("div.wm-row.wm-figures", {}, scores(row)),
@@ -28,7 +28,7 @@ WM.island("history", (root) => {
     const out = { [t("method")]: row.recipe.method };
     for (const [key, value] of Object.entries(row.recipe.parameters ?? {})) out[label(row.recipe.method, key)] = Array.isArray(value) ? value.map((x) => WM.short(x, 4)).join(" / ") : typeof value === "number" ? WM.short(value, 4) : String(value);
     if (row.recipe.parts) out[t("fine.title")] = JSON.stringify(row.recipe.parts);
-    out[t("history.models")] = [row.models.a, row.models.b].filter(Boolean).map(pick).join(" + ");
+    out[t("history.models")] = ["a", "b", "c", "d", "base"].map((role) => row.models[role]).filter(Boolean).map(pick).join(" + ");
     out[t("history.clip")] = row.clip ? pick(row.clip) : "—";
     for (const side of ["merged"]) { out[`${t("wer")} · ${t("merged")}`] = row.sides[side]?.wer == null ? "—" : WM.percent(row.sides[side].wer); out[`${t("merged")}`] = row.sides[side]?.text ?? "—"; }
     return out;

@@ -7,9 +7,10 @@ WM.island("judge", (root) => {
   const save = () => { clearTimeout(timer); WM.attempt("listen.reference", { text: area.value }); };
   area.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(save, 500); });
   area.addEventListener("change", save);
+  const hint = el("p.wm-quiet", {}, t("reference.hint"));
   const reference = el("section.wm-card.wm-stack", { "aria-label": t("reference") },
     el("div.wm-row", {}, el("h2.wm-grow", {}, el("label", { for: "wm-reference" }, t("reference"))), button(t("reference.clear"), () => { area.value = ""; save(); }, { kind: "small" })),
-    area, el("p.wm-quiet", {}, t("reference.hint")));
+    area, hint);
   const swap = el("section.wm-card.wm-stack", { "aria-label": t("swap") });
   const drawSwap = () => {
     const table = WM.slices.swap, clip = WM.slices.clip;
@@ -29,6 +30,7 @@ WM.island("judge", (root) => {
     const key = clip?.id ?? null;
     if (key !== clipShown || (document.activeElement !== area && area.value !== (clip?.reference ?? ""))) { clipShown = key; area.value = clip?.reference ?? ""; }
     area.disabled = !clip;
+    hint.textContent = t(clip?.reference ? "reference.meaning" : "reference.hint");
     drawSwap();
   });
   WM.on("swap", drawSwap);

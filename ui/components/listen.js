@@ -6,18 +6,18 @@ WM.island("listen", (root) => {
   const card = el("section.wm-card.wm-source", { "aria-label": t("source") });
   const file = el("input", { type: "file", accept: "audio/*,video/webm,video/mp4,.wav,.flac,.ogg,.opus,.mp3,.m4a,.webm", hidden: true, multiple: true, "aria-label": t("upload"), onchange: () => { for (const one of file.files) send(one); file.value = ""; } });
 
-  const send = async (one) => {
+  const send = async (one, recorded = null) => {
     const limit = WM.boot.limits.upload_mb;
     if (one.size > limit * 1e6) { WM.toast({ code: "AUDIO_TOO_LONG", sentence: t("error.upload.size", { name: one.name, limit }), remedy: t("error.upload.size.remedy") }); return; }
     uploading += 1; draw();
     try {
       const { path } = await WM.upload(one);
-      await WM.call("clips.add", { path, name: one.name });
+      await WM.call("clips.add", { path, name: one.name, ...(recorded ? { recorded } : {}) });
       WM.step("sample");
     } catch (fault) { if (!fault.coded) WM.toast({ sentence: t("error.upload", { name: one.name }), remedy: t("error.upload.remedy") }); }
     uploading -= 1; draw();
   };
-  let uploading = 0;
+  let uploading = 0, drawn = null, inView = null;
 
   // ---- microphone ----------------------------------------------------------------------------------------------------------
   const record = async () => {
@@ -36,8 +36,8 @@ WM.island("listen", (root) => {
       for (const track of stream.getTracks()) track.stop();
       const type = recorder.mimeType.split(";")[0], suffix = { "audio/webm": "webm", "audio/ogg": "ogg", "audio/mp4": "m4a" }[type] ?? "webm";
       recorder = null;
-      const stamp = new Date().toLocaleTimeString(WM.lang, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-      send(new File(chunks, `${t("mic.name")} ${stamp}.${suffix}`, { type }));
+      const stamp = new Date().toTimeString().slice(0, 8);
+      send(new File(chunks, `${t("mic.name")} ${stamp}.${suffix}`, { type }), stamp);
       draw();
     };
     recorder.start(); began = performance.now();
@@ -58,9 +58,14 @@ WM.island("listen", (root) => {
   const clock = el("span.wm-figures"), level = el("span");
 
   const chip = (clip) => el("button.wm-clip", { type: "button", "aria-pressed": String(WM.slices.clip?.id === clip.id), title: pick(clip.name), "data-focus": `clip-${clip.id}`, onclick: () => { WM.attempt("clips.choose", { id: clip.id }); WM.step("sample"); } },
-    el("span", {}, pick(clip.name)), el("span.wm-quiet", {}, [pick(clip.tag), WM.seconds(clip.seconds)].filter(Boolean).join(" · ")));
+    el("span", {}, pick(clip.name)), el("span.wm-quiet", {}, [state(clip), pick(clip.tag), WM.seconds(clip.seconds)].filter(Boolean).join(" · ")));
+  // By the recipe in force, by an older one, or not yet.
+  const fresh = (clip) => WM.slices.heard?.[clip.id]?.key === WM.slices.recipe?.key;
+  const state = (clip) => { const heard = WM.slices.heard?.[clip.id]; return !heard ? null : !fresh(clip) ? t("stale") : heard.wer == null ? "✓" : "✓ " + WM.percent(heard.wer, 0); };
+  const busy = () => WM.slices.job?.kind === "shelf" && ["queued", "running"].includes(WM.slices.job.state);
   const draw = () => {
     const clips = WM.slices.clips ?? { samples: [], shelf: [] };
+    const all = [...clips.shelf, ...clips.samples];
     const scroll = [...root.querySelectorAll(".wm-shelf")].map((node) => node.scrollLeft);
     fill(card,
       el("div.wm-take", {},
@@ -68,17 +73,27 @@ WM.island("listen", (root) => {
         el("div.wm-sources", {},
           button(t(recorder ? "mic.stop" : "mic.start"), record, { icon: recorder ? null : "mic", focus: "record", kind: recorder ? "recording" : "plain" }),
           recorder ? el("span.wm-row", {}, clock, el("span.wm-level", { "aria-hidden": "true" }, level))
-            : button(uploading ? t("uploading") : t("upload"), () => file.click(), { icon: "upload", disabled: uploading > 0, focus: "upload" }), file),
+            : button(uploading ? t("uploading") : t("upload"), () => file.click(), { icon: "upload", disabled: uploading > 0, focus: "upload" }), file,
+          !recorder && all.length > 1 && button(t("shelf.all"), () => WM.attempt("listen.all"), { icon: "list", title: t("shelf.all.help"), disabled: busy() || all.every(fresh), focus: "hear-all" })),
         clips.samples.length ? el("div.wm-shelf", { role: "group", "aria-label": t("samples") }, clips.samples.map(chip)) : el("p.wm-quiet", {}, t("samples.none"))),
       clips.shelf.length > 0 && el("div.wm-shelf", { role: "group", "aria-label": t("shelf") }, el("span.wm-quiet", {}, t("shelf") + ":"),
-        clips.shelf.map((clip) => el("span.wm-clip-own", {}, chip(clip), button("", () => WM.attempt("clips.forget", { id: clip.id }), { icon: "close", kind: "ghost", title: t("shelf.remove", { name: pick(clip.name) }), focus: `forget-${clip.id}` })))));
+        clips.shelf.map((clip) => el("span.wm-clip-own", {}, chip(clip), button("", () => WM.attempt("clips.forget", { id: clip.id }), { icon: "close", kind: "ghost", title: t("shelf.remove", { name: pick(clip.name) }), focus: `forget-${clip.id}` }))),
+        el("p.wm-quiet.wm-privacy", {}, WM.plural(WM.boot.limits.keep_days, "shelf.privacy"))));
     root.querySelectorAll(".wm-shelf").forEach((node, index) => { node.scrollLeft = scroll[index] ?? 0; });
+    if (WM.slices.clip?.id !== inView) {      // the chosen one is in sight, also when another screen has chosen it
+      inView = WM.slices.clip?.id;
+      const node = root.querySelector('.wm-clip[aria-pressed="true"]'), shelf = node?.closest(".wm-shelf");
+      if (node) {
+        const box = node.getBoundingClientRect(), frame = shelf.getBoundingClientRect();
+        if (box.left < frame.left || box.right > frame.right) shelf.scrollLeft += box.left - frame.left - 40;
+      }
+    }
   };
   for (const kind of ["dragover", "dragenter"]) card.addEventListener(kind, (event) => { event.preventDefault(); card.classList.add("wm-drop"); });
   for (const kind of ["dragleave", "drop"]) card.addEventListener(kind, (event) => { event.preventDefault(); card.classList.remove("wm-drop"); });
   card.addEventListener("drop", (event) => { for (const one of event.dataTransfer.files) send(one); });
   WM.key("KeyR", () => { if (document.body.dataset.wmTab === "listen") record(); });
-  WM.on(["clips", "clip"], draw);
+  WM.on(["clips", "clip", "heard", "recipe", "job"], () => { const now = JSON.stringify([WM.slices.clips, WM.slices.clip?.id, WM.slices.heard, WM.slices.recipe?.key, busy()]); if (now !== drawn) { drawn = now; draw(); } });
   fill(root, card);
   draw();
 });

@@ -62,6 +62,31 @@ WM.island("mixer", (root) => {
       el("div.wm-top", {}, el("label", { for: id, title: pick(control.help) }, pick(control.label)), box),
       range, ends(control), el("span.wm-sr", { id: `${id}-help` }, pick(control.help)));
   };
+  // ---- one weight per model: for two and for more -----------------------------------------------------------------------------
+  const sources = () => ["a", "b", "c", "d"].filter((role) => WM.slices.models?.roles?.[role]);
+  const weights = (kind, value, set, id) => {
+    const roles = sources(), now = value && value.length === roles.length ? [...value] : roles.map(() => Math.round(1e4 / roles.length) / 1e4);
+    const share = (index) => WM.percent(now[index] / (now.reduce((sum, one) => sum + one, 0) || 1), 0);
+    const rows = roles.map((role, index) => {
+      const shown = el("span.wm-share.wm-figures", {}), high = Math.max(1, ...now);
+      const range = el("input.wm-range", { type: "range", id: index ? `${id}-${role}` : id, min: 0, max: high, step: 0.05, "data-focus": `${id}-${role}`, "data-key": kind.key, "aria-label": name(role), style: { "--track": `linear-gradient(90deg, var(--wm-raised), var(--wm-${role}-line))` } });
+      range.value = now[index];
+      const box = el("input.wm-number", { type: "text", inputmode: "decimal", "aria-label": t("slider.type", { label: name(role) }), "data-focus": `${id}-${role}-n` });
+      range.addEventListener("pointerdown", () => { dragging = true; });
+      for (const end of ["pointerup", "pointercancel"]) range.addEventListener(end, () => { dragging = false; adopt(); });
+      range.addEventListener("input", () => { now[index] = Number(range.value); write(); set([...now], { later: true }); });
+      box.addEventListener("change", () => {
+        const number = Number(box.value.trim().replace(",", "."));
+        if (!Number.isFinite(number) || box.value.trim() === "") { write(); WM.toast({ sentence: t("slider.bad", { low: 0, high: WM.short(high) }) }); return; }
+        set(now.map((one, other) => (other === index ? number : one)), {});
+      });
+      return { row: el("div.wm-source-row", {}, mark(role), el("span.wm-source-name", {}, name(role)), shown, box, range), tell: () => { shown.textContent = share(index); box.value = WM.short(now[index], 4); range.setAttribute("aria-valuetext", `${WM.short(now[index], 3)}, ${share(index)}`); } };
+    });
+    const write = () => { for (const one of rows) one.tell(); };
+    write();
+    return el("div.wm-control", {}, el("div.wm-top", {}, el("label", { for: id, title: pick(kind.help) }, pick(kind.label)), value ? button(t("weights.even"), () => set(null, {}), { kind: "small", focus: `${id}-even` }) : el("span.wm-quiet", {}, t("weights.equal"))),
+      rows.map((one) => one.row));
+  };
   const numeric = (kind) => kind.kind === "slider" || kind.kind === "weight_pair";
   const one = (key, kind, value, set) => kind.kind === "weight_pair"
     ? slider({ key, control: kind, value: value[0], pair: true, set: (a, how) => set([a, Math.round((1 - a) * 1e6) / 1e6], how) })
@@ -79,26 +104,24 @@ WM.island("mixer", (root) => {
     if (kind.kind === "choice") return stacked(el("select", { ...described, onchange: (event) => set(event.target.value) }, Object.entries(kind.options).map(([option, label]) => el("option", { value: option, selected: option === value }, pick(label)))));
     if (kind.kind === "toggle") return el("label.wm-check", { title: pick(kind.help) }, el("input", { ...described, type: "checkbox", checked: value, onchange: (event) => set(event.target.checked) }), pick(kind.label));
     if (kind.kind === "integer") return el("div.wm-control", {}, el("div.wm-top", {}, label(), el("input.wm-number", { ...described, type: "text", inputmode: "numeric", value: String(value), onchange: (event) => set(Number(event.target.value)) })));
-    // weights of several sources: typed, «equal» when left empty
-    return stacked(el("input", { ...described, type: "text", placeholder: t("weights.equal"), value: value ? value.map((x) => WM.short(x, 3)).join("; ") : "", onchange: (event) => {
-      const text = event.target.value.trim();
-      set(text ? text.split(/[;\s]+/).filter(Boolean).map((part) => Number(part.replace(",", "."))) : null);
-    } }));
+    return weights(kind, value, set, id);
   };
 
   // ---- models ------------------------------------------------------------------------------------------------------------
   const dialog = el("dialog.wm-dialog", { "aria-labelledby": "wm-pick-title" });
   document.body.append(dialog);
-  const choose = (role) => {
+  const choose = async (role) => {
+    await act("models.options");
     const models = WM.slices.models;
     const typed = el("input", { type: "text", placeholder: t("model.typed"), "aria-label": t("model.typed"), spellcheck: "false" });
     const take = (ref) => { dialog.close(); act("models.choose", { role, ref }); };
+    const chosen = (option) => models.roles[role]?.ref === option.ref;
     const groups = [...new Set(models.options.map((option) => option.group))];
     fill(dialog,
       el("div.wm-row", {}, mark(role), el("h2.wm-grow", { id: "wm-pick-title" }, t("model.choose", { role: role === "base" ? t("model.base") : role.toUpperCase() })), button("", () => dialog.close(), { icon: "close", kind: "ghost", title: t("close") })),
       role === "base" && el("p.wm-quiet", {}, t("model.base.why")),
       el("div.wm-options", {}, groups.map((group) => [el("p.wm-quiet", {}, t("model.group." + group)), models.options.filter((option) => option.group === group).map((option) =>
-        el("button.wm-option", { type: "button", "aria-current": String(models.roles[role]?.ref === option.ref), onclick: () => take(option.ref) }, el("span.wm-grow", {}, pick(option.name)), el("span.wm-quiet", {}, pick(option.detail))))]),
+        el("button.wm-option", { type: "button", "aria-current": String(chosen(option)), onclick: () => take(option.ref) }, el("span.wm-grow", {}, pick(option.name)), el("span.wm-quiet", {}, pick(option.detail))))]),
         role === "base" && el("button.wm-option", { type: "button", onclick: () => take(null) }, t("model.none"))),
       el("form.wm-row", { onsubmit: (event) => { event.preventDefault(); if (typed.value.trim()) take(typed.value.trim()); } }, el("div.wm-grow", {}, typed), button(t("model.take"), null, { kind: "primary", type: "submit" })),
       el("p.wm-quiet", { style: { "margin-top": "8px" } }, t(models.hub ? "model.hint" : "model.hint.offline")));
@@ -116,9 +139,13 @@ WM.island("mixer", (root) => {
     if (!models) return null;
     const row = (role) => el("button.wm-model", { type: "button", title: pick(models.roles[role]?.detail) || null, "data-focus": `model-${role}`, onclick: () => choose(role) },
       mark(role), el("span.wm-title", {}, pick(models.roles[role]?.name) || t(role === "base" ? "model.base.none" : "model.none.chosen")), icon("down"));
-    const needsBase = byName(recipe.method)?.needs_base;
+    const method = byName(recipe.method), many = method?.sources === "many", has = sources();
+    const extra = ["c", "d"].filter((role) => models.roles[role]), next = ["c", "d"].find((role) => !models.roles[role]);
     return el("div.wm-models", {}, row("a"), row("b"), el("div.wm-swap", {}, button("", () => act("models.swap"), { icon: "swap", kind: "ghost", title: t("model.swap") })),
-      needsBase && row("base"), verdict(models));
+      extra.map((role) => [row(role), button("", () => act("models.choose", { role, ref: null }), { icon: "close", kind: "ghost", title: t("model.remove", { role: role.toUpperCase() }), focus: `remove-${role}` })]),
+      extra.length > 0 && !many && el("p.wm-quiet.wm-wide", {}, t("model.unused", { roles: extra.map((role) => role.toUpperCase()).join(", ") })),
+      many && next && has.length >= 2 && el("div.wm-wide", {}, button(t("model.add"), () => choose(next), { icon: "plus", kind: "small", focus: "add-model" })),
+      method?.needs_base && row("base"), verdict(models));
   };
 
   // ---- recipes as text and link ------------------------------------------------------------------------------------------------
@@ -131,7 +158,7 @@ WM.island("mixer", (root) => {
     const area = el("textarea", { rows: 8, "aria-label": t("recipe.text"), spellcheck: "false", value: text });
     fill(dialog, el("div.wm-row", {}, el("h2.wm-grow", { id: "wm-pick-title" }, t("recipe.text")), button("", () => dialog.close(), { icon: "close", kind: "ghost", title: t("close") })),
       el("p.wm-quiet", {}, t("recipe.text.hint")), area,
-      el("div.wm-row", { style: { "margin-top": "10px" } }, button(t("recipe.load"), async () => { const done = await act("mixer.paste", { text: area.value }); if (done) dialog.close(); }, { kind: "primary" })));
+      el("div.wm-row", { style: { "margin-top": "10px" } }, button(t("recipe.load"), async () => { if (await WM.paste(area.value)) dialog.close(); }, { kind: "primary" })));
     dialog.showModal(); area.focus(); area.select();
   };
   const link = () => { const url = new URL(location.href); url.hash = ""; url.searchParams.set("recipe", JSON.stringify(plain())); copy(url.href, "recipe.link.copied"); };
@@ -140,21 +167,21 @@ WM.island("mixer", (root) => {
   const ANCHORS = 5;
   const isCurve = (kind, value) => Array.isArray(value) && (kind.kind === "slider" || Array.isArray(value[0]));
   const part = (component, kind) => {
-    const { key } = kind, value = recipe.parts?.[component.key]?.[key], id = `${component.key}-${key}`;
+    const { key } = kind, value = recipe.parts?.[component.key]?.[key], id = `${component.key}-${key}`, many = kind.kind === "source_weights";
     const set = (next, how = {}) => change((r) => {
       const parts = (r.parts = { ...(r.parts ?? {}) });
       parts[component.key] = { ...(parts[component.key] ?? {}) };
       if (next === undefined) delete parts[component.key][key]; else parts[component.key][key] = next;
       if (!Object.keys(parts[component.key]).length) delete parts[component.key];
     }, how);
-    const common = recipe.parameters[key];
+    const common = recipe.parameters[key] ?? sources().map(() => Math.round(1e4 / sources().length) / 1e4);
     const curve = value !== undefined && isCurve(kind, value);
     const label = recipe_parameters() > 1 ? `${pick(component.label)} · ${pick(kind.label)}` : pick(component.label);
     return el("div", {},
       el("label.wm-check", {}, el("input", { type: "checkbox", checked: value !== undefined, "data-focus": `fine-${id}`, onchange: (event) => set(event.target.checked ? clone(common) : undefined) }), label),
       value !== undefined && el("div.wm-stack", { style: { gap: "4px", "padding-inline-start": "25px" } },
-        el("label.wm-check.wm-quiet", {}, el("input", { type: "checkbox", checked: curve, "data-focus": `curve-${id}`, onchange: (event) => set(event.target.checked ? Array.from({ length: ANCHORS }, () => clone(value)) : clone(value[0])) }), t("curve")),
-        curve ? curveOf(kind, value, set, id) : one(`fine-${id}`, { ...kind, key: `fine-${id}` }, value, set)));
+        !many && el("label.wm-check.wm-quiet", {}, el("input", { type: "checkbox", checked: curve, "data-focus": `curve-${id}`, onchange: (event) => set(event.target.checked ? Array.from({ length: ANCHORS }, () => clone(value)) : clone(value[0])) }), t("curve")),
+        many ? (Array.isArray(value[0]) ? el("p.wm-quiet", {}, t("curve.typed")) : weights({ ...kind, label: component.label }, value, (next, how) => set(next ?? sources().map(() => 1), how), `wm-p-fine-${id}`)) : curve ? curveOf(kind, value, set, id) : one(`fine-${id}`, { ...kind, key: `fine-${id}` }, value, set)));
   };
   const recipe_parameters = () => byName(recipe.method).parameters.filter((kind) => kind.per_part).length;
   const curveOf = (kind, anchors, set, id) => {
@@ -171,7 +198,7 @@ WM.island("mixer", (root) => {
       el("div.wm-ends", {}, el("span", {}, t("curve.first")), el("span", {}, t("curve.last"))), el("div.wm-ends", {}, el("span", {}, "↓ " + bottom)));
   };
   const fine = (method) => {
-    const tunable = method.parameters.filter((kind) => kind.per_part && numeric(kind));
+    const tunable = method.parameters.filter((kind) => kind.per_part && (numeric(kind) || kind.kind === "source_weights"));
     if (!tunable.length) return null;
     return el("details.wm-fine", { open: more || Object.keys(recipe.parts ?? {}).length > 0, ontoggle: (event) => { more = event.target.open; } }, el("summary", {}, t("fine.title")),
       el("div.wm-stack", {}, el("p.wm-quiet", {}, t("fine.hint")),
@@ -180,12 +207,23 @@ WM.island("mixer", (root) => {
 
   // ---- all of it -----------------------------------------------------------------------------------------------------------
   const panel = el("section.wm-mixer", { "aria-label": t("mixer"), data: { open: "false" } });
+  // On a phone the bottom bar holds what a thumb needs most: play, and the mixer.
+  const playIcon = () => fill(bottomPlay, icon(WM.player?.paused === false ? "pause" : "play"));
+  const bottomPlay = el("button.wm-bottom-play", { type: "button", "aria-label": t("play"), onclick: () => WM.player?.toggle() }, icon("play"));
+  document.addEventListener("wm-playing", ({ detail: playing }) => { playIcon(); bottomPlay.setAttribute("aria-label", t(playing ? "pause" : "play")); });
+  WM.on("clip", ({ clip }) => { bottomPlay.disabled = !clip; });
   const handle = el("button.wm-sheet-handle", { type: "button", "aria-expanded": "false", onclick: () => { open = !open; panel.dataset.open = open; handle.setAttribute("aria-expanded", open); fill(handle, icon(open ? "down" : "sliders"), t(open ? "mixer.close" : "mixer")); } }, icon("sliders"), t("mixer"));
   // The first sentence says what it does; the rest opens.
   const about = (method) => {
     const [first, ...rest] = pick(method.summary).split(/(?<=[.!?])\s+/);
     return el("details.wm-about", { open: told }, el("summary", { onclick: () => { told = !told; } }, first), rest.length > 0 && el("p", {}, rest.join(" ")));
   };
+  const read = el("p", { lang: "ru" }), sheetText = el("div.wm-sheet-text", {}, mark("merged"), read);
+  WM.on(["result", "clip", "recipe", "blind"], ({ result, clip, recipe: state }) => {
+    const mine = result?.clip === clip?.id && !WM.voting() ? result?.merged : null;
+    read.textContent = mine ? mine.text || t("silent") : "…";
+    sheetText.dataset.stale = String(Boolean(mine && state && result.digest !== state.key));
+  });
   const draw = () => {
     if (!recipe) return;
     const method = byName(recipe.method);
@@ -205,11 +243,12 @@ WM.island("mixer", (root) => {
       presets.map((one) => el("option", { value: one.name, selected: state?.preset === one.name }, pick(one.title))));
     const chosen = presets.find((one) => one.name === state?.preset);
     fill(panel,
+      sheetText,
       modelRows(),
       el("div.wm-control", {}, preset, chosen && el("p.wm-quiet", {}, pick(chosen.why))),
       el("div.wm-stack", { style: { gap: "7px" } }, group,
         others.length > 0 && el("select", { "aria-label": t("method.more"), "data-focus": "more-methods", onchange: (event) => { if (event.target.value) setMethod(event.target.value); } },
-          el("option", { value: "" }, t("method.more")), others.map((one) => el("option", { value: one.name, selected: one.name === recipe.method }, pick(one.title) + (one.needs_base ? " · " + t("method.base") : "")))),
+          el("option", { value: "" }, t("method.more")), others.map((one) => el("option", { value: one.name, selected: one.name === recipe.method }, [pick(one.title), one.sources === "many" && t("method.many"), one.needs_base && t("method.base")].filter(Boolean).join(" · ")))),
         about(method)),
       method.parameters.map(control),
       fine(method),
@@ -235,5 +274,5 @@ WM.island("mixer", (root) => {
   WM.on("models", () => { if (!dragging) draw(); });
   WM.key("KeyZ", () => act("mixer.undo"));
   WM.mixer = { recipe: () => clone(recipe), set: (next) => { recipe = { ...recipe, ...clone(next) }; draw(); return send(); } };
-  fill(root, handle, panel);
+  fill(root, el("div.wm-bottom", {}, bottomPlay, handle), panel);
 });

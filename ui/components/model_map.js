@@ -27,7 +27,7 @@ WM.island("model_map", (root) => {
     const mean = map.cells.map((row) => { const known = row.filter(Boolean).map((cell) => cell.distance ?? 0); return known.reduce((sum, x) => sum + x, 0) / Math.max(1, known.length); });
     const low = Math.min(...mean), span = Math.max(...mean) - low || 1;
     const anchors = [0, 1, 2, 3, 4].map((index) => { const share = (mean[Math.round(index * (mean.length - 1) / 4)] - low) / span; return Math.round((0.5 + (role === "a" ? 0.4 : -0.4) * share) * 100) / 100; });
-    WM.attempt("mixer.paste", { text: JSON.stringify({ method: "direct", parameters: { direct_alpha: 0.5 }, parts: { [stack]: { direct_alpha: anchors } } }) }).then((done) => { if (done) WM.toast(t("sweep.loaded"), "good"); });
+    WM.paste(JSON.stringify({ method: "direct", parameters: { direct_alpha: 0.5 }, parts: { [stack]: { direct_alpha: anchors } } })).then((done) => { if (done) WM.toast(t("sweep.loaded"), "good"); });
   };
   const draw = () => {
     const map = WM.slices.map, models = WM.slices.models?.roles;

@@ -37,7 +37,7 @@ WM.island("player", (root) => {
   const drawWords = () => {
     const result = WM.slices.result;
     for (const role of LANES) {
-      const words = result && clip && result.clip === clip.id ? result[role]?.words ?? [] : [];
+      const words = result && clip && result.clip === clip.id && !WM.voting() ? result[role]?.words ?? [] : [];
       fill(lanes[role], words.map((word, index) => el("button", { type: "button", tabindex: -1, data: { index }, title: word.t, style: { left: `${(word.s / clip.seconds) * 100}%`, width: `${Math.max(0.4, ((word.e - word.s) / clip.seconds) * 100)}%` }, onclick: (event) => playWord(word, event.shiftKey) }, word.t)));
     }
   };
@@ -56,8 +56,8 @@ WM.island("player", (root) => {
     document.dispatchEvent(new CustomEvent("wm-time", { detail: now }));
   };
   const run = () => { tick(); if (!audio.paused) frame = requestAnimationFrame(run); };
-  audio.addEventListener("play", () => { fill(play, icon("pause")); play.setAttribute("aria-label", t("pause")); cancelAnimationFrame(frame); run(); });
-  audio.addEventListener("pause", () => { fill(play, icon("play")); play.setAttribute("aria-label", t("play")); tick(); document.dispatchEvent(new CustomEvent("wm-heard", { detail: heard })); });
+  audio.addEventListener("play", () => { fill(play, icon("pause")); play.setAttribute("aria-label", t("pause")); cancelAnimationFrame(frame); run(); document.dispatchEvent(new CustomEvent("wm-playing", { detail: true })); });
+  audio.addEventListener("pause", () => { fill(play, icon("play")); play.setAttribute("aria-label", t("play")); tick(); document.dispatchEvent(new CustomEvent("wm-playing", { detail: false })); document.dispatchEvent(new CustomEvent("wm-heard", { detail: heard })); });
   audio.addEventListener("error", () => { if (clip && audio.getAttribute("src")) WM.toast({ sentence: t("error.sound"), remedy: t("error.sound.remedy") }); });
   const begin = () => audio.play().catch(() => {});
   const toggle = () => { if (!clip) return; stretch = null; if (audio.paused) begin(); else audio.pause(); };
@@ -74,7 +74,7 @@ WM.island("player", (root) => {
     play.disabled = !clip;
     drawWords();
   });
-  WM.on("result", drawWords);
+  WM.on(["result", "blind"], drawWords);
   document.addEventListener("wm-theme", draw);
   canvas.addEventListener("click", (event) => { if (!clip) return; stretch = null; audio.currentTime = (event.offsetX / canvas.clientWidth) * clip.seconds; begin(); });
   new ResizeObserver(() => requestAnimationFrame(draw)).observe(timeline);

@@ -2,7 +2,7 @@
 WM.island("shell", (root) => {
   "use strict";
   const { t, el, icon, button, fill, pick } = WM;
-  const TABS = ["listen", "blind", "sweep", "history", "export", "map", "help"];
+  const TABS = ["listen", "blind", "sweep", "evaluation", "history", "export", "map", "help"];
 
   // ---- theme: the system's until somebody chooses ----------------------------------------------------------------------
   const dark = () => document.body.classList.contains("dark");
@@ -61,6 +61,7 @@ WM.island("shell", (root) => {
       : busy ? t("stage." + job.stage, Object.fromEntries(Object.entries(job.facts ?? {}).map(([k, v]) => [k, pick(v)])))
       : job.state === "done" && merged?.merge?.seconds != null ? t("state.took", { merge: WM.short(merged.merge.seconds * 1000, 0), text: WM.seconds(merged.seconds) })
       : t("state." + job.state);
+    state.dataset.busy = busy || job.state === "failed";
     fill(state,
       busy && bar,
       el("span", { class: job.state === "failed" ? "wm-failed" : null }, text),
@@ -74,6 +75,7 @@ WM.island("shell", (root) => {
   const steps = { sample: false, slider: false, compare: false };
   const tour = el("aside.wm-tour", { "aria-label": t("tour"), hidden: WM.storage.get("tour") === "done" });
   const drawTour = () => fill(tour,
+    el("p.wm-tour-lead", {}, t("tour.lead")),
     el("ol", {}, Object.keys(steps).map((name, index) => el("li", { data: { done: steps[name] } }, el("b", { "aria-hidden": "true" }, index + 1), t("tour." + name)))),
     button(t("tour.skip"), () => { tour.hidden = true; WM.storage.set("tour", "done"); }, { kind: "small" }));
   WM.step = (name) => {

@@ -2,7 +2,7 @@
 WM.island("sweep", (root) => {
   "use strict";
   const { t, el, svg, button, fill, pick, mark } = WM;
-  const KINDS = ["methods", "alpha", "t", "density", "best"];
+  const KINDS = ["methods", "each", "alpha", "t", "density", "best"];
   let chosen = null;
   const setup = el("section.wm-card.wm-stack", { "aria-label": t("sweep.setup") }), result = el("section.wm-card.wm-stack", { "aria-label": t("sweep.result") });
   const clips = () => [...(WM.slices.clips?.samples ?? []), ...(WM.slices.clips?.shelf ?? [])];
@@ -19,7 +19,7 @@ WM.island("sweep", (root) => {
   const estimate = (kind) => {
     const took = ["a", "merged", "b"].map((side) => WM.slices.result?.[side]).filter((side) => side && !side.cached).map((side) => side.seconds);
     if (!took.length) return "";
-    const recipes = { methods: 12, alpha: 11, t: 11, density: 11, best: 32 }[kind];
+    const recipes = { methods: 12, each: WM.boot.methods.length + 2, alpha: 11, t: 11, density: 11, best: 32 }[kind];
     return " " + t("sweep.estimate", { time: WM.seconds(recipes * chosen.size * Math.max(...took)) });
   };
   const load = (row) => { if (row.side === "merged") { WM.attempt("mixer.paste", { text: JSON.stringify(row.recipe) }); WM.toast(t("sweep.loaded"), "good"); } };
@@ -33,12 +33,12 @@ WM.island("sweep", (root) => {
   const curve = (sweep) => {
     const points = sweep.rows.filter((row) => row.x != null && row.wer != null);
     if (points.length < 2) return null;
-    const W = 760, H = 260, L = 58, B = 40, T = 16, top = Math.max(...points.map((row) => row.wer)) * 1.1 || 1;
+    const W = 760, H = 260, L = innerWidth < 800 ? 84 : 58, B = 40, T = 16, top = Math.max(...points.map((row) => row.wer)) * 1.1 || 1;
     const x = (value) => L + value * (W - L - 20), y = (value) => T + (1 - value / top) * (H - T - B);
     const names = { alpha: ["b", "a"], t: ["a", "b"] }[sweep.kind];
     return svg("svg", { viewBox: `0 0 ${W} ${H}`, class: "wm-plot", role: "img", "aria-label": t("sweep.curve") },
       [0, 0.5, 1].map((part) => [svg("line", { x1: L, x2: W - 20, y1: y(top * part), y2: y(top * part), class: "wm-axis" }), svg("text", { x: L - 8, y: y(top * part) + 4, "text-anchor": "end" }, WM.percent(top * part, 0))]),
-      svg("text", { x: L, y: H - 12 }, names ? `0 · ${names[0].toUpperCase()}` : "0"), svg("text", { x: W - 20, y: H - 12, "text-anchor": "end" }, names ? `1 · ${names[1].toUpperCase()}` : "1"),
+      svg("text", { x: L, y: H - 8 }, names ? `0 · ${names[0].toUpperCase()}` : "0"), svg("text", { x: W - 20, y: H - 8, "text-anchor": "end" }, names ? `1 · ${names[1].toUpperCase()}` : "1"),
       svg("polyline", { class: "wm-line", points: points.map((row) => `${x(row.x)},${y(row.wer)}`).join(" ") }),
       points.map((row) => svg("circle", { cx: x(row.x), cy: y(row.wer), r: row.digest === sweep.best ? 7 : 5, tabindex: 0, role: "button", "aria-label": `${pick(row.sentence)}: ${WM.percent(row.wer)}`, onclick: () => load(row), onkeydown: (event) => { if (event.key === "Enter") load(row); } }, svg("title", {}, `${pick(row.sentence)}: ${WM.percent(row.wer)}`))));
   };

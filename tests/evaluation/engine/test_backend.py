@@ -32,7 +32,7 @@ def test_both_backends_write_the_same(seed: int) -> None:
         assert torch.equal(*heard)
         prompt = vocabulary.prompt("ru", "transcribe", False)
         written = [
-            backend.decode(sound, prompt, 20, rules, drafts=[], strict=False, cancelled=None).tokens
+            backend.decode(sound, prompt, 20, rules, drafts=[], cancelled=None).tokens
             for backend, sound in zip(backends, heard, strict=True)
         ]
         assert written[0] == written[1]

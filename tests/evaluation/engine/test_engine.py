@@ -9,8 +9,10 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from evaluation.engine import Identity, Kept, WhisperEngine, Workspace, supported
-from evaluation.engine.greedy import NEAR_TIE
-from evaluation.transcriber import HuggingFaceTranscriber, TranscribeOptions
+from evaluation.engine.certainty import NEAR_TIE
+from evaluation.engine.greedy import Decoded
+from evaluation.generate import HuggingFaceTranscriber
+from evaluation.transcriber import TranscribeOptions
 from merger.errors import Cancelled
 from tests.evaluation.engine.tiny_whisper import make_clip, make_module, make_processor
 
@@ -64,15 +66,26 @@ def test_an_accepted_draft_costs_one_pass() -> None:
     assert passes[0] == 1 and passes[1] < 40 and partly is not None and 0 < partly < 1
 
 
-def test_strict_mode_decodes_near_ties_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = WhisperEngine(make_module(0), TOKENIZER)
-    clip = make_clip(2)
+def test_strict_mode_leaves_near_ties_and_errors_to_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, engine = both(make_module(0))
+    clip, strict = make_clip(2), replace(OPTIONS, strict=True)
+    expected = plain.transcribe(clip, OPTIONS).tokens
     kept = engine.transcribe_kept(clip, OPTIONS)
-    calm = engine.transcribe(clip, replace(OPTIONS, strict=True), drafts=[kept])
-    monkeypatch.setitem(NEAR_TIE, torch.float32, 1e9)
-    again = engine.transcribe(clip, replace(OPTIONS, strict=True), drafts=[kept])
-    assert calm.tokens == again.tokens == kept.transcript.tokens
-    assert calm.acceptance == 1.0 and again.acceptance == 0.0
+    calm = engine.transcribe(clip, strict, drafts=[kept])
+    assert (calm.tokens, calm.acceptance) == (expected, 1.0), "nothing is near a tie: the engine's own is taken"
+    with monkeypatch.context() as patch:
+        patch.setitem(NEAR_TIE, torch.float32, 1e9)
+        doubted = engine.transcribe(clip, strict, drafts=[kept])
+        assert (doubted.tokens, doubted.acceptance) == (expected, 0.0)
+    decode = engine.backend.decode
+
+    def wrong(*args: object, **kwargs: object) -> Decoded:
+        decoded = decode(*args, **kwargs)  # type: ignore[arg-type]
+        return replace(decoded, tokens=(*decoded.tokens[:9], (decoded.tokens[9] + 1) % 256, *decoded.tokens[10:]))
+
+    monkeypatch.setattr(engine.backend, "decode", wrong)
+    assert engine.transcribe(clip, OPTIONS).tokens != expected
+    assert engine.transcribe(clip, strict).tokens == expected
 
 
 def test_the_no_speech_gate_is_that_of_the_plain_transcriber() -> None:

@@ -85,7 +85,7 @@ def test_a_reload_in_mid_job_finds_the_job_again(visit: Visit, served: Served) -
     visitor.settled()
     page = visitor.page
     page.locator('[data-focus="method-slerp"]').click()
-    page.wait_for_function("WM.slices.recipe.method === 'slerp'")
+    page.wait_for_function("WM.slices.recipe?.method === 'slerp'")
     visitor.settled()
     served.hold()
     page.locator("#wm-p-slerp_t").focus()
@@ -262,7 +262,7 @@ def test_english_by_a_toggle(visit: Visit) -> None:
 
 def test_a_link_carries_a_recipe(visit: Visit) -> None:
     visitor = visit('/?lang=ru&recipe={"method":"slerp","parameters":{"slerp_t":0.3}}')
-    visitor.page.wait_for_function("WM.slices.recipe.method === 'slerp'")
+    visitor.page.wait_for_function("WM.slices.recipe?.method === 'slerp'")
     visitor.settled()
     assert visitor.page.evaluate("WM.slices.recipe.parameters.slerp_t") == 0.3
     assert "recipe=" not in visitor.page.url, "a reload must not undo what was changed since"
