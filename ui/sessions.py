@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,8 @@ class Session:
     job: str | None = None  # the job that the status strip shows
     notes: dict[str, Any] = field(default_factory=dict)  # what a view keeps for itself (a blind round, a sweep)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    begun: bool = False
+    beginning: threading.Lock = field(default_factory=threading.Lock)
     seen: float = field(default_factory=time.monotonic)
     _slices: dict[str, tuple[int, Any]] = field(default_factory=dict)
     _waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=set)
@@ -98,18 +101,29 @@ class Sessions:
         self._by_owner: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, owner: str) -> tuple[Session, bool]:
-        """(the owner's session, whether it was made just now)."""
+    def of(self, owner: str, begin: Callable[[Session], None]) -> Session:
+        """The owner's session; a new one after `begin` has furnished it.
+
+        A page asks and watches at the same moment: whoever comes second waits, since what it changed in a session that
+        is only half furnished would be written over.
+        """
+        session = self._made(owner)
+        with session.beginning:
+            if not session.begun:
+                session.begun = True  # tried once: a sample that cannot be read must not close the page for good
+                begin(session)
+        return session
+
+    def _made(self, owner: str) -> Session:
         with self._lock:
             session = self._by_owner.get(owner)
-            made = session is None
             if session is None:
                 session = self._by_owner[owner] = Session(owner)
                 while len(self._by_owner) > self._kept:
                     self._by_owner.popitem(last=False)
             self._by_owner.move_to_end(owner)
             session.seen = time.monotonic()
-            return session, made
+            return session
 
     def find(self, owner: str) -> Session | None:
         with self._lock:

@@ -27,15 +27,19 @@ class Slices:
         self.publish_clips(session)
         self.publish_clip(session)
 
+    # What is published is read under the session's lock: of two changes at once, the later one is told last.
+
     def publish_models(self, session: Session) -> None:
-        session.publish(
-            models={
-                "roles": {role: self.models.describe(ref) for role, ref in session.models.items()},
-                "verdict": self.models.verdict(session.models),
-                "options": [option.to_json() for option in self.models.options(self.exported(session.owner))],
-                "hub": self.settings.hub,
-            }
-        )
+        options = [option.to_json() for option in self.models.options(self.exported(session.owner))]
+        with session.lock:
+            session.publish(
+                models={
+                    "roles": {role: self.models.describe(ref) for role, ref in session.models.items()},
+                    "verdict": self.models.verdict(session.models),
+                    "options": options,
+                    "hub": self.settings.hub,
+                }
+            )
 
     def exported(self, owner: str) -> list[str]:
         """The export folders that a person may mix further: a team's are everybody's, a stranger's their own."""
@@ -44,40 +48,42 @@ class Slices:
         return [folder for folder in folders if not self.settings.public or folder in mine]
 
     def publish_recipe(self, session: Session) -> None:
-        recipe: MergeRecipe = session.recipe
-        session.publish(
-            recipe={
-                **recipe.to_json(),
-                "json": {**recipe.to_json(), "sources": taking_part(recipe, session.models)},
-                "digest": recipe.digest,
-                "key": self.wanted_key(session),
-                "sentence": bilingual(self.sentence(recipe, session.models)),
-                "preset": session.preset,
-                "live": session.live,
-                "can_undo": bool(session.undo),
-                "can_redo": bool(session.redo),
-            }
-        )
+        with session.lock:
+            recipe: MergeRecipe = session.recipe
+            session.publish(
+                recipe={
+                    **recipe.to_json(),
+                    "json": {**recipe.to_json(), "sources": taking_part(recipe, session.models)},
+                    "digest": recipe.digest,
+                    "key": self.wanted_key(session),
+                    "sentence": bilingual(self.sentence(recipe, session.models)),
+                    "preset": session.preset,
+                    "live": session.live,
+                    "can_undo": bool(session.undo),
+                    "can_redo": bool(session.redo),
+                }
+            )
 
     def publish_clips(self, session: Session) -> None:
-        shelf = [self.clips.find(session.owner, clip_id).to_json() for clip_id in session.shelf]
-        session.publish(clips={"samples": [clip.to_json() for clip in self.clips.samples], "shelf": shelf})
+        with session.lock:
+            shelf = [self.clips.find(session.owner, clip_id).to_json() for clip_id in session.shelf]
+            session.publish(clips={"samples": [clip.to_json() for clip in self.clips.samples], "shelf": shelf})
 
     def publish_clip(self, session: Session) -> None:
         """The chosen clip with its waveform and reference; reads the file, so it may raise BadAudio."""
-        if session.clip is None:
+        chosen = session.clip
+        if chosen is None:
             session.publish(clip=None)
             return
-        entry = self.clips.find(session.owner, session.clip)
-        sound = self.clips.sound(session.owner, session.clip)
-        session.publish(
-            clip={
-                **entry.to_json(),
-                "url": self.clips.address(session.owner, entry.id),
-                "peaks": peaks(sound),
-                "reference": self.reference(session),
-            }
-        )
+        entry = self.clips.find(session.owner, chosen)
+        told = {
+            **entry.to_json(),
+            "url": self.clips.address(session.owner, chosen),
+            "peaks": peaks(self.clips.sound(session.owner, chosen)),
+        }
+        with session.lock:
+            if session.clip == chosen:  # otherwise another clip was chosen while this one was read, and is told instead
+                session.publish(clip={**told, "reference": self.reference(session)})
 
     def reference(self, session: Session, clip_id: str | None = None) -> str | None:
         """What was really said in a clip (the chosen one): as the person typed it, otherwise as the sample's manifest

@@ -71,20 +71,20 @@ class Workshop(Slices):
 
     def session(self, owner: str) -> Session:
         """The owner's session; a new one finds the default pair, the guide's starting recipe and the first sample."""
-        session, made = self.sessions.of(owner)
-        if made:
-            with session.lock:
-                session.models = dict(self.settings.default_models)
-                session.recipe, session.preset = PRESETS[0].recipe, PRESETS[0].name
-                samples = self.clips.samples
-                session.clip = samples[0].id if samples else None
-                session.shelf = self.clips.shelf(owner)
-                # Where every call is charged to the visitor, a slider waits for the button.
-                session.live = not any(executor.whole for executor in self.worker.executors)
-            self.publish_all(session)
-            if self.ready(session):
-                self.compare(session)
-        return session
+        return self.sessions.of(owner, self._begin)
+
+    def _begin(self, session: Session) -> None:
+        with session.lock:
+            session.models = dict(self.settings.default_models)
+            session.recipe, session.preset = PRESETS[0].recipe, PRESETS[0].name
+            samples = self.clips.samples
+            session.clip = samples[0].id if samples else None
+            session.shelf = self.clips.shelf(session.owner)
+            # Where every call is charged to the visitor, a slider waits for the button.
+            session.live = not any(executor.whole for executor in self.worker.executors)
+        self.publish_all(session)
+        if self.ready(session):
+            self.compare(session)
 
     def warm_up(self) -> None:
         """Loads the default pair before the first visitor asks for it; a pair that cannot be loaded is told to them."""
@@ -223,9 +223,7 @@ class Workshop(Slices):
             owner,
             recipe=recipe.to_json(),
             digest=recipe.digest,
-            sources={
-                role: {"name": model.name, "location": locations[role]} for role, model in sources.items()
-            },
+            sources={role: {"name": model.name, "location": locations[role]} for role, model in sources.items()},
             clip=StoredClip(clip.sha256, clip_name, clip.seconds),
             reference=reference,
             normalizer=VERSION if reference else None,
@@ -277,4 +275,3 @@ def _finish_columns(sides: dict[str, Any]) -> dict[str, Any]:
     same = [slot["same"] for slot in found["slots"]]
     sides["merged"] = {**sides["merged"], "agreement": sum(same) / len(same) if same else None}
     return {**{side: sides[side] for side in SIDES}, **found}
-

@@ -1,13 +1,20 @@
 """A visit: what is there at first, what is kept, what comes back."""
 
 import asyncio
+import json
 import shutil
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from merger.errors import PathNotAllowed
+from merger.recipe import MergeRecipe
 from tests.ui.acting import SECONDS, act, heard
 from tests.ui.conftest import OWNER
 from ui import views
@@ -15,7 +22,7 @@ from ui.catalog import PRESETS, method_catalog
 from ui.errors import ClipNotChosen, HubNotAllowed, ModelsNotChosen, NotFound
 from ui.executor import Pair
 from ui.local_executor import LocalExecutor
-from ui.sessions import owner_of
+from ui.sessions import Session, owner_of
 from ui.settings import Settings
 from ui.worker import JobState
 from ui.workshop import Workshop
@@ -31,6 +38,63 @@ def test_a_first_visit_finds_the_pair_a_sample_and_hears_it(workshop: Workshop) 
     assert result["digest"] == session.get("recipe")["key"]
     assert result["a"]["wer"] is not None  # the sample's manifest says what was really said
     assert len(result["slots"]) >= max(len(result[side]["words"]) for side in ("a", "merged", "b"))
+
+
+def test_a_change_that_arrives_while_the_session_begins_is_kept(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that was opened by a link watches and asks at the same moment."""
+    entered, release = threading.Event(), threading.Event()
+    verdict = workshop.models.verdict
+
+    def slow(models: Mapping[str, str | None]) -> dict[str, Any]:
+        if not entered.is_set():
+            entered.set()
+            assert release.wait(SECONDS)
+        return verdict(models)
+
+    monkeypatch.setattr(workshop.models, "verdict", slow)
+    owner = owner_of("a-link-with-a-recipe-in-it")
+    link = MergeRecipe.build("linear").to_json() | {"sources": {"a": "a", "b": "b", "c": "base"}}
+
+    def paste() -> Any:
+        return act(workshop, workshop.session(owner), "mixer.paste", text=json.dumps(link))
+
+    with ThreadPoolExecutor(2) as pool:
+        watching = pool.submit(workshop.session, owner)
+        assert entered.wait(SECONDS)
+        pasting = pool.submit(paste)
+        time.sleep(0.3)  # time enough to change what is only half furnished
+        release.set()
+        assert pasting.result(SECONDS) == {"missing": []}
+        session = watching.result(SECONDS)
+    assert session.recipe.method == session.get("recipe")["method"] == "linear"
+    assert session.models["c"] == session.get("models")["roles"]["c"]["ref"] == "base"
+
+
+def test_of_two_changes_at_once_the_later_one_is_told_last(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = workshop.session(OWNER)
+    entered, release = threading.Event(), threading.Event()
+    key = workshop.wanted_key
+
+    def slow(session: Session) -> str:
+        if not entered.is_set():
+            entered.set()
+            release.wait(0.3)  # the second change has this long to be told before the first
+        return key(session)
+
+    monkeypatch.setattr(workshop, "wanted_key", slow)
+
+    def set_alpha(alpha: float) -> None:
+        recipe = MergeRecipe.build("direct", {"direct_alpha": alpha})
+        act(workshop, session, "mixer.set", recipe=recipe.to_json())
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(set_alpha, 0.1)
+        assert entered.wait(SECONDS)
+        second = pool.submit(set_alpha, 0.9)
+        first.result(SECONDS), second.result(SECONDS)
+    assert session.recipe.parameters["direct_alpha"] == session.get("recipe")["parameters"]["direct_alpha"]
 
 
 @pytest.mark.parametrize(
