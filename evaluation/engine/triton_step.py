@@ -71,13 +71,11 @@ class Parts:
         return self.sums, self.tops, self.norms
 
 
-def split_width(k: int) -> tuple[int, int]:
-    """k as a sum of two powers of two, the second may be 0. Raises ValueError for other widths (no Whisper has one)."""
+def split_width(k: int) -> tuple[int, int] | None:
+    """k as a sum of two powers of two, the second may be 0; None for other widths (no Whisper has one)."""
     first = 1 << (k.bit_length() - 1)
     rest = k - first
-    if rest & (rest - 1):
-        raise ValueError(f"a width of {k} is not a sum of two powers of two")
-    return first, rest
+    return None if rest & (rest - 1) else (first, rest)
 
 
 class TritonStep:
@@ -213,10 +211,9 @@ def suits(tensors) -> bool:
     of two, heads of a power of two."""
     widths = (tensors.width, tensors.decoder[0].fc1[0].shape[0])
     head = tensors.width // tensors.decoder_heads
-    rests = [width - (1 << (width.bit_length() - 1)) for width in widths]
     return (
         tensors.dtype in {torch.float16, torch.bfloat16}
         and all(layer.attn.fused is not None for layer in tensors.decoder)
-        and all(rest & (rest - 1) == 0 for rest in rests)
+        and all(split_width(width) is not None for width in widths)
         and head & (head - 1) == 0
     )
