@@ -39,6 +39,16 @@ class DeviceLost(WhisperMergeError):
     )
 
 
+class DeviceStarting(WhisperMergeError):
+    """The process that owns a device does not take requests yet. Facts: `device`."""
+
+    code = "DEVICE_STARTING"
+    sentence_text = Text(
+        "Процесс, который считает на {device}, ещё запускается.", "The process that computes on {device} is starting."
+    )
+    remedy_text = Text("Подождите несколько секунд.", "Wait for a few seconds.")
+
+
 class Pair:
     """A, B and perhaps their base as opened checkpoints: what a device is asked to hold.
 
@@ -150,7 +160,7 @@ class Executor(Protocol):
         """Compares an exported folder with the mixture in memory, tensor by tensor and by what both write."""
 
     def check(self) -> Health:
-        """Runs a real kernel. Raises DeviceLost where it does not answer or answers wrongly."""
+        """Runs a real kernel. Raises DeviceLost where it does not answer or answers wrongly, DeviceStarting before."""
 
     def status(self) -> dict[str, Any]:
         """`{"device", "state", "starts", "lost"}`: "idle", "busy", "starting" or "down", and how often it began."""

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from merger.errors import WhisperMergeError
-from ui.executor import Executor, Health
+from ui.executor import DeviceStarting, Executor, Health
 
 FRESH = 2.0  # seconds for which an answer stands: whoever may ask must not keep the devices busy with it
 
@@ -17,7 +17,7 @@ FRESH = 2.0  # seconds for which an answer stands: whoever may ask must not keep
 class Checkup:
     """Looks at everything at once; asked more often than every FRESH seconds it repeats what it said.
 
-    `ask()` → {"status": "ok" or "failing", "worker", "history", "devices": [{"device", "state", "ok", …}]}
+    `ask()` → {"status": "ok", "starting" or "failing", "worker", "history", "devices": [{"device", "state", "ok", …}]}
     """
 
     def __init__(self, workshop: Any) -> None:
@@ -40,8 +40,7 @@ class Checkup:
             devices = list(threads.map(self._device, worker.executors))
         self.devices = [health for _, health in devices if health is not None]
         told = {"worker": worker.alive(), "history": self._history(), "devices": [told for told, _ in devices]}
-        good = told["worker"] and told["history"] and all(device["ok"] for device in told["devices"])
-        return {"status": "ok" if good else "failing", **told}
+        return {"status": _status(told), **told}
 
     def _device(self, executor: Executor) -> tuple[dict[str, Any], Health | None]:
         try:
@@ -61,3 +60,11 @@ class Checkup:
         """`/healthz`: 200 or 503, and what was found."""
         told = await self.ask()
         return JSONResponse(told, status_code=200 if told["status"] == "ok" else 503)
+
+
+def _status(told: dict[str, Any]) -> str:
+    """"starting" where nothing is amiss but that a device's process does not take requests yet."""
+    waited_for = [device for device in told["devices"] if not device["ok"]]
+    if not (told["worker"] and told["history"] and all(one["code"] == DeviceStarting.code for one in waited_for)):
+        return "failing"
+    return "starting" if waited_for else "ok"

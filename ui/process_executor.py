@@ -8,12 +8,9 @@ not stop by itself is ended with its process.
 
 import atexit
 import logging
-import multiprocessing
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
@@ -24,18 +21,18 @@ from merger.bilingual import Text
 from merger.errors import Cancelled
 from merger.recipe import MergeRecipe
 from ui.deaths import Deaths, Patience
-from ui.device_process import Answer, Request, serve
-from ui.executor import OPTIONS, Applied, DeviceLost, Health, Pair, Poll, Proof, Written
+from ui.device_process import Answer, Request
+from ui.executor import OPTIONS, Applied, Pair, Poll, Proof, Written
+from ui.watched_process import POLL, WatchedProcess
 
 log = logging.getLogger(__name__)
 
 LOCAL = "ui.local_executor:LocalExecutor"
 PATIENCE = Patience()
-POLL = 0.02  # seconds between two looks at `cancelled`
 DEATHS_ALLOWED = 2  # processes that one request may end before it is refused
 
 
-class ProcessExecutor:
+class ProcessExecutor(WatchedProcess):
     """Speaks to the process that owns `device`. `maker` names what computes there ("module:name").
 
     `prepare` is called first in the new process (it must be picklable): logging is set up there.
@@ -53,23 +50,9 @@ class ProcessExecutor:
         patience: Patience = PATIENCE,
         prepare: Callable[[], None] | None = None,
     ) -> None:
-        self.device = device
-        self._made = (maker, device, kept, prepare)
-        self._patience = patience
+        super().__init__(device, kept, maker, patience, prepare)
         self._deaths = deaths or Deaths(patience.refuse)
-        # spawn: CUDA does not survive a fork, and neither do the locks of this process's other threads.
-        self._context = multiprocessing.get_context("spawn")
-        self._busy = threading.RLock()  # one request at a time
-        self._checking = threading.Lock()
-        self._held: frozenset[Any] = frozenset()
-        self._closing = threading.Event()
         self._number = 0
-        self._since: float | None = None  # when the request that is being served began
-        self.starts = self.lost = 0
-        self._failed_starts = 0
-        self._start()
-        self._watcher = threading.Thread(target=self._watch, name=f"whisper-merge-watch-{device}", daemon=True)
-        self._watcher.start()
         atexit.register(_close, weakref.ref(self))
 
     # ---- the calls ---------------------------------------------------------------------------------------------------
@@ -99,56 +82,6 @@ class ProcessExecutor:
     ) -> Proof:
         return self._call("prove", pair, clip, cancelled, recipe=recipe, folder=folder)
 
-    def check(self) -> Health:
-        """A real kernel in the device's process, also while it serves a request."""
-        deadline = time.monotonic() + self._patience.check
-        if not self._checking.acquire(timeout=self._patience.check):
-            raise self._gone(Text("не отвечает", "it does not answer"))
-        try:
-            checks, process = self._checks, self._process
-            if not self._ready:
-                raise self._gone(Text("ещё запускается", "it is still starting"))
-            while checks.poll():  # what an earlier check no longer waited for
-                checks.recv()
-            checks.send(None)
-            if not wait_for([checks, process.sentinel], max(0.0, deadline - time.monotonic())):
-                raise self._gone(Text("не отвечает", "it does not answer"))
-            if not checks.poll():
-                raise EOFError
-            answer: Answer = checks.recv()
-        except (EOFError, OSError) as error:
-            raise self._gone(Text("процесс завершился", "the process has ended")) from error
-        finally:
-            self._checking.release()
-        if answer.kind == "value":
-            health: Health = answer.value
-            return health
-        if answer.kind == "error":
-            raise answer.value
-        raise self._gone(Text("ядро не выполнилось", "a kernel failed"))
-
-    def status(self) -> dict[str, Any]:
-        alive, since = self._process.is_alive(), self._since
-        state = "down" if not alive else "busy" if since is not None else "idle" if self._ready else "starting"
-        busy = None if since is None else round(time.monotonic() - since, 3)
-        return {"device": self.device, "state": state, "seconds": busy, "starts": self.starts, "lost": self.lost}
-
-    def close(self) -> None:
-        if self._closing.is_set():
-            return
-        self._closing.set()
-        try:
-            if self._busy.acquire(timeout=1.0):  # a process that is still busy is ended
-                try:
-                    self._requests.send(None)
-                    self._process.join(5.0)
-                finally:
-                    self._busy.release()
-        except (OSError, ValueError):
-            pass
-        self._process.kill()
-        self._process.join(5.0)
-
     # ---- one request -------------------------------------------------------------------------------------------------
 
     def _call(self, method: str, pair: Pair, clip: AudioClip | None, cancelled: Poll, **arguments: Any) -> Any:
@@ -161,7 +94,7 @@ class ProcessExecutor:
         with self._busy:
             self._since = time.monotonic()
             try:
-                self._be_ready(cancelled)
+                self._be_ready(cancelled)  # a process that ends before it is asked is not this request's fault
                 self._number += 1
                 self._requests.send(Request(self._number, method, pair.key, clip and clip.sha256, arguments))
                 return self._await(pair, clip, cancelled)
@@ -204,91 +137,6 @@ class ProcessExecutor:
             if answer.kind == "failed":
                 raise DeviceFailure(answer.value)
             return answer.value
-
-    # ---- the process -------------------------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        requests, theirs = self._context.Pipe()
-        checks, their_checks = self._context.Pipe()
-        self._requests: Connection = requests
-        self._checks: Connection = checks
-        self._stop: Any = self._context.Value("q", 0, lock=False)
-        self._ready, self._held = False, frozenset()
-        maker, device, kept, prepare = self._made
-        self._process = self._context.Process(
-            target=serve,
-            args=(theirs, their_checks, self._stop, maker, device, kept, prepare),
-            name=f"whisper-merge-{device}",
-            daemon=True,
-        )
-        self._process.start()
-        theirs.close()
-        their_checks.close()
-        self.starts += 1
-        self._started = time.monotonic()
-        log.info("device process started", extra={"device": self.device, "pid": self._process.pid})
-
-    def _be_ready(self, cancelled: Poll) -> None:
-        """Waits until the process takes requests; starts another where it has ended. `_busy` is held."""
-        if not self._process.is_alive():
-            self._replace()
-        deadline = self._started + self._patience.start
-        while not self._ready:
-            if cancelled():
-                raise Cancelled
-            if wait_for([self._requests, self._process.sentinel], POLL):
-                if not self._requests.poll():
-                    raise EOFError
-                self._requests.recv()
-                self._ready, self._failed_starts = True, 0
-            elif time.monotonic() > deadline:
-                self._process.kill()
-                raise EOFError
-
-    def _watch(self) -> None:
-        """Starts another process as soon as one has ended, whether or not anybody asks for it."""
-        while not self._closing.is_set():
-            process = self._process
-            if not self._ready and self._busy.acquire(blocking=False):
-                try:  # nobody asks yet: that it is ready is seen here
-                    if wait_for([self._requests], POLL) and self._requests.poll():
-                        self._requests.recv()
-                        self._ready, self._failed_starts = True, 0
-                except (EOFError, OSError):
-                    pass
-                finally:
-                    self._busy.release()
-            if not wait_for([process.sentinel], 0.1 if not self._ready else 1.0) or self._closing.is_set():
-                continue
-            if time.monotonic() - self._started < 5.0:  # it does not get on its feet: not in a busy loop
-                self._closing.wait(min(self._patience.restart, 0.5 * 2.0**self._failed_starts))
-            with self._busy:
-                if self._process is process and not self._closing.is_set():
-                    self._replace()
-
-    def _replace(self) -> None:
-        self._process.join(1.0)
-        self.lost += 1
-        self._failed_starts += not self._ready
-        log.error(
-            "device process ended with status %s and is started anew", self._process.exitcode,
-            extra={"device": self.device, "pid": self._process.pid},
-        )  # fmt: skip
-        with self._checking:  # a check that is under way sees the end of the process and lets go at once
-            self._requests.close()
-            self._checks.close()
-            self._start()
-
-    def _ended(self) -> DeviceLost:
-        self._process.join(1.0)
-        status = self._process.exitcode
-        if status is not None and status < 0:
-            told = Text(f"процесс завершён сигналом {-status}", f"the process was ended by signal {-status}")
-            return self._gone(told)
-        return self._gone(Text("процесс завершился", "the process has ended"))
-
-    def _gone(self, reason: Text) -> DeviceLost:
-        return DeviceLost(device=self.device, reason=reason)
 
 
 class DeviceFailure(RuntimeError):

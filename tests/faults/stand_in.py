@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from merger.bilingual import Text
@@ -66,3 +67,12 @@ class Stillborn:
 
     def __init__(self, device: str, kept: int) -> None:
         raise RuntimeError("no such device")
+
+
+class Late(Device):
+    """A device that is opened as soon as a file named like it, in the folder STAND_IN, is there."""
+
+    def __init__(self, device: str, kept: int) -> None:
+        super().__init__(device, kept)
+        while not (Path(os.environ["STAND_IN"]) / device).exists():
+            time.sleep(0.01)

@@ -18,7 +18,7 @@ from tests.conftest import TinyPair
 from tests.faults.conftest import Reached
 from tests.faults.stand_in import DIES, FAILS, FINE, HANGS, POISONS, STARVES, WAITS, recipe
 from ui.deaths import Deaths, Patience
-from ui.executor import DeviceLost, Pair, here
+from ui.executor import DeviceLost, DeviceStarting, Pair, here
 from ui.process_executor import DeviceFailure, ProcessExecutor
 from ui.worker import Job, JobState, Worker
 
@@ -192,15 +192,35 @@ def test_two_devices_serve_two_people_at_once_and_each_stays_at_home(
     reached("several devices", "requests spread", "two people at once on two devices, each kept on their own")
 
 
+def test_a_device_that_is_being_started_says_so_also_to_somebody_who_waits_for_it(
+    make: Callable[..., ProcessExecutor], pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", str(tmp_path))
+    device, applied = make("late", maker="tests.faults.stand_in:Late"), list[Any]()
+    with pytest.raises(DeviceStarting):
+        device.check()
+    waiting = threading.Thread(target=lambda: applied.append(device.apply(pair, recipe(FINE), never)))
+    waiting.start()
+    until(lambda: device._since is not None)
+    with pytest.raises(DeviceStarting):
+        device.check()
+    assert device.status()["state"] == "starting"
+    (tmp_path / "late").touch()
+    waiting.join(SECONDS)
+    assert len(applied) == 1 and device.check().seconds == 0.001 and device.status()["state"] == "idle"
+
+
 def test_a_device_that_never_starts_is_said_to_be_so_and_is_not_tried_in_a_loop(
     make: Callable[..., ProcessExecutor], pair: Pair
 ) -> None:
     device = make(maker="tests.faults.stand_in:Stillborn")
-    with pytest.raises(DeviceLost):
-        device.apply(pair, recipe(FINE), never)
+    for _ in range(3):  # whoever asks is not blamed for it
+        with pytest.raises(DeviceLost) as told:
+            device.apply(pair, recipe(FINE), never)
+        assert "twice" not in told.value.sentence("en")
     with pytest.raises(DeviceLost):
         device.check()
-    assert device.status()["starts"] <= 4
+    assert device.status()["starts"] <= 8
 
 
 def test_no_process_outlives_the_server(reached: Reached) -> None:

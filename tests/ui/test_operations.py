@@ -1,5 +1,6 @@
 """What an operator sees: log lines with ids and without texts, health by a real kernel, numbers for Prometheus."""
 
+import asyncio
 import io
 import json
 import logging
@@ -10,13 +11,14 @@ from typing import Any
 import httpx
 import pytest
 from gradio_client import Client
+from starlette.requests import Request
 
 from merger.bilingual import Text
 from tests.ui.acting import act, heard
 from tests.ui.conftest import OWNER
 from tests.ui.server import serving
 from ui import logs
-from ui.executor import DeviceLost
+from ui.executor import DeviceLost, DeviceStarting
 from ui.health import Checkup
 from ui.settings import Settings, from_environment
 from ui.worker import FINISHED
@@ -100,6 +102,21 @@ def test_a_device_that_fails_is_said_with_503(workshop: Workshop, monkeypatch: p
     monkeypatch.setattr(device, "check", lost)
     told = Checkup(workshop).look()
     assert told["status"] == "failing" and told["devices"][0]["code"] == "DEVICE_LOST"
+
+
+def test_a_device_that_is_being_started_is_no_failure(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    (device,) = workshop.worker.executors
+
+    def starting() -> Any:
+        raise DeviceStarting(device="cpu")
+
+    monkeypatch.setattr(device, "check", starting)
+    told = Checkup(workshop).look()
+    assert told["status"] == "starting" and told["devices"][0]["code"] == "DEVICE_STARTING"
+    answer = asyncio.run(Checkup(workshop).answer(Request({"type": "http", "headers": []})))
+    assert answer.status_code == 503
+    monkeypatch.setattr(workshop.worker, "alive", lambda: False)
+    assert Checkup(workshop).look()["status"] == "failing"
 
 
 def test_a_history_that_cannot_be_read_is_said(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
