@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 from evaluation import lattice, number_phrases_ru
-from evaluation.tokens_ru import WORD, Token, tokenize, written
+from evaluation.digits_ru import written
+from evaluation.tokens_ru import WORD, Token, tokenize
 
 VERSION = "ru-2026.1"
 Level = Literal["L0", "L1", "L2", "L3"]
@@ -84,9 +85,9 @@ def normalize(text: str, level: Level = "L2") -> str:
 @lru_cache(maxsize=1)
 def source_hash() -> str:
     """SHA-256 (first 16 hex digits) of the files that define this version; recorded in every report."""
-    digest = hashlib.sha256()
-    for name in ("normalize_ru", "tokens_ru", "signs_ru", "numerals_ru", "number_phrases_ru", "lattice"):
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    digest, folder = hashlib.sha256(), Path(__file__).parent
+    for file in [*sorted(folder.glob("*_ru.py")), folder / "lattice.py"]:
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -127,6 +128,7 @@ class _Style:
     def __init__(self, tokens: Sequence[Token], joins: bool) -> None:
         self.words = [word for token in tokens for word in token.words]
         self._suffixes = {token.suffix for token in tokens if token.number}
+        self._padded = {token.words[0] for token in tokens if token.padded}
         # Any form of a unit that the reference abbreviated stands for the one form it was written out in.
         self._renderings: dict[str, tuple[str, ...]] = {}
         for token in tokens:
@@ -169,6 +171,9 @@ class _Style:
                     (written(phrase.value, _suffix_of(last, suffix)),) for suffix in self._suffixes
                 ]
                 found.setdefault(phrase.end, []).append((phrase.start, ways))
+                # «ноль пять» where the reference writes «05»
+                if phrase.value in self._padded and words[phrase.start - 1 : phrase.start] == ["ноль"]:
+                    found[phrase.end].append((phrase.start - 1, ways))
         for place, (left, right) in enumerate(pairwise(words)):
             if left + right in self._known:
                 found.setdefault(place + 2, []).append((place, [(left + right,)]))

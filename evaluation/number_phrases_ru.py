@@ -3,9 +3,11 @@
 Words are lower case with е for ё, as in `numerals_ru`, whose tables are read backwards here.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from evaluation.numerals_ru import (
     CARDINALS,
@@ -51,7 +53,10 @@ def _lexicon() -> dict[str, tuple[int, bool]]:
 
 
 def find_phrases(words: Sequence[str]) -> Iterable[Phrase]:
-    """The longest number phrases, left to right: «двадцать три», «2 миллиона», «три с половиной», «полтора»."""
+    """The longest number phrases, left to right: «двадцать три», «2 миллиона», «три с половиной», «полтора».
+
+    A phrase with scale words is followed by the numbers between them, because «пять миллионов» is also «5 миллионов».
+    """
     at = 0
     while at < len(words):
         phrase = _phrase_at(words, at)
@@ -59,26 +64,53 @@ def find_phrases(words: Sequence[str]) -> Iterable[Phrase]:
             at += 1
             continue
         yield phrase
+        yield from _between_scales(words, phrase)
         at = phrase.end
+
+
+def _between_scales(words: Sequence[str], whole: Phrase) -> Iterable[Phrase]:
+    scales = [i for i in range(whole.start, whole.end) if _scale(words[i])]
+    for before, end in pairwise([whole.start - 1, *scales, whole.end] if scales else []):
+        found = _phrase_at(words[:end], before + 1) if before + 1 < end else None
+        if found is not None and found.end == end:
+            yield found
+
+
+def _scale(word: str) -> int:
+    """1,000 for «тысяч», and so on; 0 for what is no scale word."""
+    value, ordinal = _lexicon().get(word, (0, True))
+    return 0 if ordinal or value not in SCALES else value
 
 
 def _phrase_at(words: Sequence[str], at: int) -> Phrase | None:
     if words[at] in {"полтора", "полторы", "полутора"}:
-        return Phrase(at, at + 1, "1,5", False)
+        return _scaled(words, Phrase(at, at + 1, "1,5", False))
+    if re.fullmatch(r"\d{1,3},\d{1,3}", words[at]):
+        scaled = _scaled(words, Phrase(at, at + 1, words[at], False))
+        return scaled if scaled.end > at + 1 else None  # a number in digits alone is no phrase
     whole = _integer_at(words, at)
     if whole is None:
         return None
     end, value, ordinal = whole
     if list(words[end : end + 2]) == ["с", "половиной"]:
-        return Phrase(at, end + 2, f"{value},5", False)
+        return _scaled(words, Phrase(at, end + 2, f"{value},5", False))
     if end < len(words) and words[end] in {"целых", "целая", "целой"}:
         inner = end + 1 + (words[end + 1 : end + 2] == ["и"])
         numerator = _integer_at(words, inner) if inner < len(words) else None
         if numerator is not None and numerator[0] < len(words):
             for digits, name in FRACTIONS.items():
                 if words[numerator[0]][:-2] == name[:-2]:
-                    return Phrase(at, numerator[0] + 1, f"{value},{numerator[1]:0{digits}d}", False)
+                    fraction = f"{value},{numerator[1]:0{digits}d}"
+                    return _scaled(words, Phrase(at, numerator[0] + 1, fraction, False))
     return Phrase(at, end, str(value), ordinal)
+
+
+def _scaled(words: Sequence[str], fraction: Phrase) -> Phrase:
+    """«полторы тысячи» is 1500; without a scale word behind it the fraction stays what it is."""
+    scale = _scale(words[fraction.end]) if fraction.end < len(words) else 0
+    whole, _, digits = fraction.value.partition(",")
+    value, rest = divmod(int(whole + digits) * scale, 10 ** len(digits))
+    return Phrase(fraction.start, fraction.end + 1, str(value), False) if value and not rest else fraction
 
 
 def _integer_at(words: Sequence[str], at: int) -> tuple[int, int, bool] | None:

@@ -26,7 +26,7 @@ class Noun:
         fractions."""
         if "," in number:
             return (self.few, *self.tail)
-        return ((self.one, self.few, self.many)[plural_kind(int(number))], *self.tail)
+        return ((self.one, self.few, self.many)[plural_kind(int(number[-2:]))], *self.tail)
 
 
 def _noun(forms: str, tail: str = "") -> Noun:
@@ -57,6 +57,9 @@ UNITS: dict[str, Noun] = {
     r"см\.?(?!\w)": _noun("сантиметр сантиметра сантиметров"),
     r"мм\.?(?!\w)": _noun("миллиметр миллиметра миллиметров"),
     r"(?-i:м)(?!\w)\.?": _noun("метр метра метров"),
+    r"(?-i:т)(?!\w|\.\s*[екндпо]\.)\.?": _noun("тонна тонны тонн"),
+    r"кв\.(?=\s*[ксдм])": _noun("квадратный квадратных квадратных"),
+    r"куб\.(?=\s*[ксдм])": _noun("кубический кубических кубических"),
     r"мл\.?(?!\w)": _noun("миллилитр миллилитра миллилитров"),
     r"(?-i:л)(?!\w)\.?": _noun("литр литра литров"),
     r"(?-i:га)(?!\w)\.?": _noun("гектар гектара гектаров"),
@@ -71,6 +74,12 @@ UNITS: dict[str, Noun] = {
     r"(?-i:г)\.?(?!\w)": _noun("грамм грамма граммов"),
 }
 CURRENCY_BEFORE = {"$": UNITS[r"\$"], "€": UNITS["€"], "£": UNITS["£"], "₽": UNITS[r"₽|руб\.?(?!\w)|(?-i:р\.)"]}
+HOUR, MINUTE = UNITS[r"(?-i:ч)(?!\w)\.?"], UNITS[r"мин(?!\w)\.?"]
+# «м²» is two words.
+_SQUARE, _CUBIC = UNITS[r"кв\.(?=\s*[ксдм])"], UNITS[r"куб\.(?=\s*[ксдм])"]
+_POWERS = {"²": _SQUARE, "2": _SQUARE, "³": _CUBIC, "3": _CUBIC}
+_LENGTHS = {"м": UNITS[r"(?-i:м)(?!\w)\.?"], "км": UNITS[r"км\.?(?!\w)"], "см": UNITS[r"см\.?(?!\w)"]}
+POWER_PATTERN = re.compile(r"(?P<length>[кс]?м)(?P<power>[²³23])(?!\w)")
 UNIT_PATTERN = re.compile("|".join(f"({pattern})" for pattern in UNITS), re.IGNORECASE)
 _NOUNS = tuple(UNITS.values())
 
@@ -80,6 +89,25 @@ def unit_of(match: re.Match[str]) -> Noun:
     assert match.lastindex is not None
     return _NOUNS[match.lastindex - 1]
 
+
+def power_of(match: re.Match[str]) -> tuple[Noun, Noun]:
+    """The two nouns of a match of POWER_PATTERN."""
+    return _POWERS[match["power"]], _LENGTHS[match["length"]]
+
+
+_SCALES = {UNITS[pattern] for pattern in UNITS if pattern.startswith(("тыс", "млн", "млрд", "трлн"))}
+
+
+def passed_on(noun: Noun, number: str) -> str:
+    """The number with which another unit after this one agrees; nothing if none can follow: «5 тыс. км» is as many
+    kilometres as a thousand is, «5 кв. м» five metres."""
+    return "1000" if noun in _SCALES else number if noun in {_SQUARE, _CUBIC} else ""
+
+
+MONTHS = (
+    "января", "февраля", "марта", "апреля", "мая", "июня", "июля", "августа", "сентября", "октября", "ноября",
+    "декабря",
+)  # fmt: skip
 
 YEAR_FORMS = ("год", "года", "году", "годом", "годе", "годы", "годов", "лет", "годам", "годами", "годах")
 CITY_FORMS = ("город", "города", "городу", "городом", "городе", "города", "городов")
@@ -109,7 +137,9 @@ def street_after(preposition: str) -> str:
 
 # «им.» is an abbreviation only after what is named for someone: «Помогли им. Они рады» ends in a pronoun.
 NAMED = re.compile(
-    "театр|улиц|завод|фабрик|институт|университет|академи|школ|библиоте|музе|парк|площад|больниц|клуб|цирк"
+    "театр|улиц|завод|фабрик|институт|университет|академи|школ|библиоте|музе|парк|площад|больниц|клуб|цирк|проспект"
+    "|стадион|двор(?:е?ц)|колхоз|центр|аэропорт|станци|преми|госпитал|училищ|колледж|гимнази|лице|консерватори"
+    "|филармони|набережн|конкурс|фонд|орден"
 )
 
 GENITIVE = {"из", "от", "до", "с", "со", "у", "для", "после", "около", "без", "близ"}
@@ -136,6 +166,11 @@ ABBREVIATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     r"ок\.(?=\s*\d)": ("около", ()),
     r"проф\.(?!\w)": ("профессор", ("профессора", "профессору", "профессором", "профессоре")),
     r"акад\.(?!\w)": ("академик", ("академика", "академику", "академиком", "академике")),
+    r"д\.(?=\s*\d)": ("дом", ("дома", "дому", "домом", "доме")),
+    r"кв\.(?=\s*\d)": ("квартира", ("квартиры", "квартире", "квартиру", "квартирой")),
+    r"корп\.(?=\s*\d)": ("корпус", ("корпуса", "корпусу", "корпусом", "корпусе")),
+    r"рис\.(?=\s*\d)": ("рисунок", ("рисунка", "рисунку", "рисунком", "рисунке")),
+    r"гл\.(?=\s*\d)": ("глава", ("главы", "главе", "главу", "главой")),
     r"стр\.(?!\w)": ("страница", ("страницы", "странице", "страницу", "страницей", "страниц", "страницах")),
     r"тел\.(?=\s*[:+\d])": ("телефон", ("телефона", "телефону", "телефоном", "телефоне")),
     r"№\s*№|№": ("номер", ("номера", "номеру", "номером", "номере", "номеров", "номерам", "номерами", "номерах")),
