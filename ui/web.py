@@ -94,7 +94,10 @@ def app_kwargs(workshop: Workshop) -> dict[str, Any]:
     async def guarded(app: Any) -> AsyncIterator[None]:
         blocks = app.get_blocks().blocks
         functions = {(number, name) for number, block in blocks.items() for name in _functions(block)}
-        app.middleware_stack = Guard(app.middleware_stack, workshop.settings, uploads, door, functions)
+        # Where a port is taken, Gradio starts the same app again on the next one. A second guard would name another
+        # nonce than the page has, and the browser would run nothing of it.
+        if not isinstance(app.middleware_stack, Guard):
+            app.middleware_stack = Guard(app.middleware_stack, workshop.settings, uploads, door, functions)
         yield
 
     return {

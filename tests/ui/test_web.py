@@ -1,12 +1,18 @@
-"""The sound of a clip as a file of which any stretch can be asked for."""
+"""The sound of a clip as a file of which any stretch can be asked for; and the guard around every address."""
 
 import io
+import re
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
+from gradio import http_server
 from starlette.requests import Request
 
+from tests.ui.server import serving
+from ui.settings import Settings
 from ui.web import Wav, ranged
 
 SAMPLES = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 1.5, 0.25], dtype=np.float32)
@@ -59,3 +65,24 @@ def test_a_short_range_of_an_hour_touches_only_its_own_samples() -> None:
     hour = Wav(np.zeros(3600 * 16_000, dtype=np.float32).view(Counting), 16_000)
     assert hour.read(1_000_000, 1_000_100) == bytes(100)
     assert Counting.taken <= 51
+
+
+def test_a_server_that_finds_its_port_taken_has_one_guard_on_the_next(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers that start at the same moment find the same port free; one of them has to start again."""
+    run, started = http_server.Server.run_in_thread, []
+
+    def taken_once(server: Any) -> None:
+        run(server)
+        started.append(server)
+        if len(started) == 1:
+            server.close()
+            raise http_server.ServerFailedToStartError
+
+    monkeypatch.setattr(http_server.Server, "run_in_thread", taken_once)
+    with serving(settings) as (address, _):
+        page = httpx.get(address, timeout=60)
+    assert len(started) == 2
+    (nonce,) = set(re.findall(r"'nonce-([^']+)'", page.headers["content-security-policy"]))
+    assert set(re.findall(r"<script nonce=([0-9a-f]+)", page.text)) == {nonce}
