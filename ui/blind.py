@@ -61,7 +61,7 @@ def new_round(workshop: Workshop, session: Session, payload: dict[str, Any]) -> 
     chance = random.Random(seed)
     # The clip of the last round comes last.
     order = sorted(chance.sample(clips, len(clips)), key=lambda one: last is not None and one == last.clip)[:MOST_TRIED]
-    recipe, models = session.recipe, dict(session.models)
+    recipe, models = session.mixture()
     sources = workshop.sources(models, recipe)
 
     def work(job: Job) -> Generator[None, None, None]:
@@ -81,21 +81,25 @@ def new_round(workshop: Workshop, session: Session, payload: dict[str, Any]) -> 
             if len(wrote) > 1:
                 break
         else:
-            session.notes.pop("blind", None)
-            session.publish(blind={"alike": len(order)})
+            with session.lock:
+                workshop.tell(session, job, blind={"alike": len(order)})
+                session.notes.pop("blind", None)
             return
         texts = chance.sample(list(wrote), len(wrote))
         names = [wrote[text] for text in texts]
         labels = [[label(workshop, name) for name in writers] for writers in names]
         told = Round(secrets.token_hex(8), seed, clip_id, clip.seconds, names, labels, texts)
-        session.notes["blind"] = told
-        session.clip = clip_id
-        workshop.publish_clip(session)
-        publish(workshop, session)
+        with session.lock:
+            job.check()
+            session.notes["blind"] = told
+            session.clip = clip_id
+            workshop.publish_clip(session)
+            publish(workshop, session)
 
-    session.publish(blind=None)
-    job = workshop.worker.submit(session.owner, "blind", work, supersede=True)
-    session.job = job.id
+    with session.lock:  # so that the round that is found is told after that there is none
+        job = workshop.worker.submit(session.owner, "blind", work, supersede=True)
+        session.publish(blind=None)
+        workshop.show(session, job)
 
 
 def publish(workshop: Workshop, session: Session) -> None:

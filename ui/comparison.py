@@ -142,6 +142,18 @@ def side_json(heard: Heard, reference: str | None) -> dict[str, Any]:
     }
 
 
+def scored(result: dict[str, Any], reference: str | None) -> dict[str, Any]:
+    """A result with the scores of another reference; its sides may still be incomplete."""
+    if result["reference"] == reference:
+        return result
+    found = {**result, "reference": reference}
+    for side in SIDES:
+        if side in result:
+            score = score_pair(reference, result[side]["text"]) if reference else None
+            found[side] = {**result[side], "wer": score.wer if score else None, "cer": score.cer if score else None}
+    return found
+
+
 def with_slots(sides: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Shared word slots of three finished columns, and how far they agree. Indices point into each column's words."""
     slots = align_three(*([word["t"] for word in sides[side]["words"]] for side in SIDES))

@@ -29,7 +29,7 @@ from ui.models import taking_part
 from ui.reports import Reports
 from ui.sessions import Session
 from ui.views import action
-from ui.worker import FINISHED, Job, JobState
+from ui.worker import Job, JobState
 from ui.workshop import Workshop
 
 KIND = "evaluation"
@@ -92,16 +92,17 @@ def kept_recipes(workshop: Workshop, session: Session) -> dict[str, MergeRecipe]
 def start(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
     """Begins a run; an unfinished one of this person is stopped, and can go on later."""
     kept = kept_recipes(workshop, session)
-    recipes = [session.recipe, *(kept[one] for one in map(str, payload.get("recipes") or []) if one in kept)]
+    recipe, models = session.mixture()
+    recipes = [recipe, *(kept[one] for one in map(str, payload.get("recipes") or []) if one in kept)]
     roles = [role for role in ("base", "a", "b") if role in (payload.get("systems") or ())]
-    workshop.sources(session.models, session.recipe)  # what cannot be merged is told before anything is read
+    workshop.sources(models, recipe)  # what cannot be merged is told before anything is read
     lang = str(payload.get("lang"))
     _stop_running(workshop, session)
     told = reports_of(workshop).new(
         session.owner,
         lang=lang if lang in LANGUAGES else workshop.settings.lang,
         **_set(workshop, payload),
-        models=dict(session.models),
+        models=models,
         roles=roles,
         recipes=[recipe.to_json() for recipe in recipes],
     )
@@ -160,13 +161,16 @@ def forget(workshop: Workshop, session: Session, payload: dict[str, Any]) -> Non
 
 
 def _unfinished(workshop: Workshop, session: Session) -> list[Job]:
-    return [job for job in workshop.worker.jobs(session.owner) if job.kind == KIND and job.state not in FINISHED]
+    return [job for job in workshop.worker.jobs(session.owner) if job.kind == KIND and not job.wait(0)]
 
 
 def _stop_running(workshop: Workshop, session: Session) -> None:
-    for job in _unfinished(workshop, session):
-        workshop.worker.cancel(session.owner, job.id)
-        job.wait(STOP_SECONDS)  # so that nothing is written any more where the next one begins
+    while running := _unfinished(workshop, session):  # more than once: one job of a run may just begin the next
+        for job in running:
+            workshop.worker.cancel(session.owner, job.id)
+        # Waited for, so that nothing is written any more where the next run begins.
+        if not all(job.wait(STOP_SECONDS) for job in running):
+            return
 
 
 class Run:
@@ -182,12 +186,19 @@ class Run:
 
     def begin(self) -> None:
         self._session.notes[KIND] = self._told["id"]
-        self._submit("disk", self._read, sequel=False)
+        self._submit("disk", self._read)
 
-    def _submit(self, lane: str, work: Callable[[Job], Generator[None, None, None]], sequel: bool = True) -> None:
-        job = self._workshop.worker.submit(self._session.owner, KIND, work, lane=lane, sequel=sequel)
-        self._job = job.id
-        self._workshop.follow(self._session, job, self._show)
+    def _submit(
+        self, lane: str, work: Callable[[Job], Generator[None, None, None]], after: Job | None = None
+    ) -> None:
+        with self._session.lock:  # the next one may be over, and have begun another, before this one is taken note of
+            if after is not None:
+                after.check()
+            job = self._workshop.worker.submit(
+                self._session.owner, KIND, work, lane=lane, supersede=after is None, sequel=after is not None
+            )
+            self._job = job.id
+            self._workshop.follow(self._session, job, self._show)
 
     def _show(self, job: Job) -> None:
         """The run as the page sees it; an end that was not wanted is written down."""
@@ -213,7 +224,7 @@ class Run:
             clips=len(manifest.entries), seconds=manifest.seconds,
             skipped=told_faults(manifest.skipped) if manifest.skipped else None,
         )  # fmt: skip
-        self._submit("batch", partial(self._listen, manifest))
+        self._submit("batch", partial(self._listen, manifest), after=job)
 
     def _listen(self, manifest: Manifest, job: Job) -> Generator[None, None, None]:
         workshop, told = self._workshop, self._told
@@ -228,7 +239,7 @@ class Run:
             try:
                 now = next(steps)
             except StopIteration as finished:
-                self._submit("disk", partial(self._score, manifest, speaking, finished.value))
+                self._submit("disk", partial(self._score, manifest, speaking, finished.value), after=job)
                 return
             job.report("evaluation.listen", now.done_clips, now.total_clips, name=now.system)
             yield

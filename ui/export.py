@@ -167,7 +167,7 @@ def described(folder: Path) -> dict[str, Any]:
 def start(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
     """Writes the session's merge; when it is on disk, the proof follows on the device."""
     name = payload.get("name")
-    recipe, models, clip_id = session.recipe, dict(session.models), session.clip
+    (recipe, models), clip_id = session.mixture(), session.clip
     head = {
         "recipe": recipe.to_json(),
         "sentence": {lang: workshop.sentence(recipe, models).get(lang) for lang in ("ru", "en")},
@@ -175,8 +175,9 @@ def start(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None
     state: dict[str, Any] = {"proof": None, "proving": None}
 
     def show(job: Job, folder: str) -> None:
-        told = {**head, "folder": folder, "job": workshop.worker.to_json(job), "result": job.result, **state}
-        session.publish(export=told)
+        if session.notes.get("export") == folder:  # otherwise the page is with a later one: the proof comes late
+            told = {**head, "folder": folder, "job": workshop.worker.to_json(job), "result": job.result, **state}
+            session.publish(export=told)
 
     def written(job: Job, folder: str, sources: Mapping[str, Checkpoint]) -> None:
         def prove(proving: Job) -> None:

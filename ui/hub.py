@@ -103,7 +103,7 @@ def push(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
         _send(target, repository, token, private=not payload.get("open"))
 
     job = workshop.worker.submit(session.owner, "push", work, lane="disk", supersede=True)
-    session.job = job.id
+    workshop.show(session, job)
     workshop.follow(session, job, lambda now: session.publish(push={**told, "job": workshop.worker.to_json(now)}))
 
 

@@ -90,7 +90,8 @@ class Job:
         self._changed(self)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Blocks the caller (never the worker) until the job is finished; False when time ran out first."""
+        """Blocks the caller (never the worker) until the job is finished and its end has been written down and told;
+        False when time ran out first."""
         return self._finished.wait(timeout)
 
     def elapsed(self, now: float) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from evaluation.scores import score_pair
 from merger.bilingual import Text
 from merger.recipe import MergeRecipe
-from ui.comparison import SIDES, Heard, Mixture, side_json
+from ui.comparison import Heard, Mixture, scored, side_json
 from ui.errors import ClipNotChosen, bilingual
 from ui.mixer import listen_if_live
 from ui.sessions import Session
@@ -66,34 +66,31 @@ def forget(workshop: Workshop, session: Session, payload: dict[str, Any]) -> Non
 
 @action("listen.reference")
 def set_reference(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
-    """What was really said; the scores of the shown result follow without listening again."""
-    if session.clip is None:
-        raise ClipNotChosen()
+    """What was really said in `clip` (the chosen one); the scores of the shown result follow without listening again.
+
+    The page names the recording that the text was written for: another may be chosen by the time it arrives.
+    """
     text = " ".join(str(payload["text"])[:LONGEST_REFERENCE].split())
-    if text == (workshop.reference(session) or ""):
-        return
-    session.references[session.clip] = text
-    workshop.clips.refer(session.owner, session.clip, text or None)
-    clip = session.get("clip")
-    session.publish(clip={**clip, "reference": text or None})
-    result = session.get("result")
-    if result and result.get("clip") == session.clip:
-        session.publish(result={**result, "reference": text or None, **_rescored(result, text)})
-
-
-def _rescored(result: dict[str, Any], reference: str) -> dict[str, Any]:
-    rescored = {}
-    for side in SIDES:
-        if side in result:
-            score = score_pair(reference, result[side]["text"]) if reference else None
-            rescored[side] = {**result[side], "wer": score.wer if score else None, "cer": score.cer if score else None}
-    return rescored
+    with session.lock:
+        clip_id = str(payload["clip"]) if payload.get("clip") else session.clip
+        if clip_id is None:
+            raise ClipNotChosen()
+        if text == (workshop.reference(session, clip_id) or ""):
+            return
+        session.references[clip_id] = text
+        workshop.clips.refer(session.owner, clip_id, text or None)
+        clip, result = session.get("clip"), session.get("result")
+        if clip and clip["id"] == clip_id:
+            session.publish(clip={**clip, "reference": text or None})
+        if result and result["clip"] == clip_id:
+            session.publish(result=scored(result, text or None))
 
 
 @action("listen.all")
 def hear_all(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
     """Every recording of the person's and every sample by the recipe in force; ends by itself when that changes."""
-    recipe, models, wanted = session.recipe, dict(session.models), workshop.wanted_key(session)
+    with session.lock:
+        (recipe, models), wanted = session.mixture(), workshop.wanted_key(session)
     sources = workshop.sources(models, recipe)
     clip_ids = [*session.shelf, *(clip.id for clip in workshop.clips.samples)]
     if not clip_ids:
@@ -115,8 +112,7 @@ def hear_all(workshop: Workshop, session: Session, payload: dict[str, Any]) -> N
             yield
         return len(clip_ids)
 
-    job = workshop.worker.submit(session.owner, "shelf", work, lane="batch", supersede=True)
-    session.job = job.id
+    workshop.show(session, workshop.worker.submit(session.owner, "shelf", work, lane="batch", supersede=True))
 
 
 @action("listen.swap")
@@ -125,8 +121,9 @@ def hears_and_writes(workshop: Workshop, session: Session, payload: dict[str, An
     clip_id = session.clip
     if clip_id is None:
         raise ClipNotChosen()
-    sources = workshop.sources(session.models, session.recipe)
-    reference = workshop.reference(session)
+    recipe, models = session.mixture()
+    sources = workshop.sources(models, recipe)
+    reference = workshop.reference(session, clip_id)
 
     def work(job: Job) -> Generator[None, None, None]:
         clip = workshop.clips.sound(session.owner, clip_id)
@@ -139,12 +136,12 @@ def hears_and_writes(workshop: Workshop, session: Session, payload: dict[str, An
             side = hears if hears == writes else "merged"
             heard: Heard = workshop.listener.hear(side, pair, mixture, clip, job.cancelled)
             cells[hears + writes] = side_json(heard, reference)
-            session.publish(swap={"clip": clip_id, "cells": dict(cells), "verdict": None})
+            workshop.tell(session, job, swap={"clip": clip_id, "cells": dict(cells), "verdict": None})
             yield
-        session.publish(swap={"clip": clip_id, "cells": cells, "verdict": bilingual(hearing_verdict(cells))})
+        verdict = bilingual(hearing_verdict(cells))
+        workshop.tell(session, job, swap={"clip": clip_id, "cells": cells, "verdict": verdict})
 
-    job = workshop.worker.submit(session.owner, "swap", work, supersede=True)
-    session.job = job.id
+    workshop.show(session, workshop.worker.submit(session.owner, "swap", work, supersede=True))
 
 
 def crossed(hears: str, writes: str) -> MergeRecipe:

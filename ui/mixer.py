@@ -12,7 +12,7 @@ from ui.models import ROLES, SOURCES, taking_part
 from ui.recipe_changes import fitted, mirrored
 from ui.sessions import Session
 from ui.views import action
-from ui.worker import Job
+from ui.worker import FINISHED, Job, JobState
 from ui.workshop import Workshop
 
 UNDO_DEPTH = 100
@@ -194,7 +194,7 @@ def choose_model(workshop: Workshop, session: Session, payload: dict[str, Any]) 
         raise ValueError("no such role")
     models = {role: ref}
     if role == "c" and ref is None:
-        models["c"], models["d"] = session.models.get("d"), None  # no gap: D takes the place of C
+        models["c"], models["d"] = session.mixture()[1].get("d"), None  # no gap: D takes the place of C
     if ref is not None and workshop.models.is_remote(ref):
         _fetch(workshop, session, models)
         return
@@ -214,21 +214,27 @@ def _fetch(
                 job.report("fetch", name=ref)
                 workshop.models.open(ref)
                 yield
-        take(workshop, session, models=models, recipe=recipe)
-
-    pending = {**session.get("models"), "verdict": {"state": "pending", "mismatches": [], "warnings": []}}
-    session.publish(models=pending)
-    job = workshop.worker.submit(session.owner, "fetch", work, lane="disk", supersede=True)
-    session.job = job.id
+        with session.lock:
+            job.check()
+            session.fetching = False
+            take(workshop, session, models=models, recipe=recipe)
 
     def settled(job: Job) -> None:
+        if job.state not in FINISHED or job.state is JobState.DONE:
+            return
+        session.fetching = False
+        workshop.publish_models(session)
         if job.error is not None:
-            found = workshop.models.verdict(session.models)
+            told = session.get("models")
             failed = {"sentence": job.error["sentence"], "remedy": job.error["remedy"]}
-            told = {**found, "state": "bad", "mismatches": [failed]}
-            session.publish(models={**session.get("models"), "verdict": told})
+            session.publish(models={**told, "verdict": {**told["verdict"], "state": "bad", "mismatches": [failed]}})
 
-    workshop.follow(session, job, settled)
+    with session.lock:
+        job = workshop.worker.submit(session.owner, "fetch", work, lane="disk", supersede=True)
+        session.fetching = True
+        workshop.publish_models(session)
+        workshop.show(session, job)
+        workshop.follow(session, job, settled)
 
 
 @action("models.swap")

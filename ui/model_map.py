@@ -12,7 +12,7 @@ from ui.workshop import Workshop
 
 @action("map.measure")
 def measure(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
-    models = dict(session.models)
+    _, models = session.mixture()
     sources = workshop.models.checked(models, needs_base=False)
 
     def work(job: Job) -> Generator[None, None, dict[str, Any]]:

@@ -28,7 +28,11 @@ def owner_of(secret: str) -> str:
 
 @dataclass
 class Session:
-    """One person's page. `lock` guards the fields below; `publish` may be called from any thread."""
+    """One person's page. `lock` guards the fields below; `publish` may be called from any thread.
+
+    Whoever changes a field and tells it, or reads what is told and tells it changed, holds `lock` meanwhile. That may
+    take a while (files are read), so what is told has a lock of its own, which the event loop never waits for long.
+    """
 
     owner: str
     models: dict[str, str | None] = field(default_factory=dict)  # role → reference as given
@@ -38,6 +42,7 @@ class Session:
     undo: list[Any] = field(default_factory=list)  # ui.mixer.Mixed: models and recipe
     redo: list[Any] = field(default_factory=list)
     clip: str | None = None
+    fetching: bool = False  # models are on their way: how they fit is not known before they are here
     shelf: list[str] = field(default_factory=list)
     references: dict[str, str] = field(default_factory=dict)  # clip id → what was really said
     job: str | None = None  # the job that the status strip shows
@@ -46,14 +51,20 @@ class Session:
     begun: bool = False
     beginning: threading.Lock = field(default_factory=threading.Lock)
     seen: float = field(default_factory=time.monotonic)
+    _news: threading.Lock = field(default_factory=threading.Lock)  # guards the slices and those who wait for them
     _slices: dict[str, tuple[int, Any]] = field(default_factory=dict)
     _waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=set)
     # Versions begin at the clock: a page that outlived a restart of the server never knows a newer one than it gets.
     _versions: Any = field(default_factory=lambda: itertools.count(time.time_ns() // 1000))
 
+    def mixture(self) -> tuple[Any, dict[str, str | None]]:
+        """(recipe, models) as they belong together."""
+        with self.lock:
+            return self.recipe, dict(self.models)
+
     def publish(self, **slices: Any) -> None:
         """Sets slices and wakes every page of this person."""
-        with self.lock:
+        with self._news:
             for name, value in slices.items():
                 self._slices[name] = (next(self._versions), value)
             waiters = list(self._waiters)
@@ -62,12 +73,12 @@ class Session:
                 loop.call_soon_threadsafe(event.set)
 
     def get(self, name: str) -> Any:
-        with self.lock:
+        with self._news:
             return self._slices.get(name, (0, None))[1]
 
     def newer(self, known: dict[str, int]) -> dict[str, dict[str, Any]]:
         """The slices whose version differs from what the page knows."""
-        with self.lock:
+        with self._news:
             return {
                 name: {"version": version, "value": value}
                 for name, (version, value) in self._slices.items()
@@ -77,7 +88,7 @@ class Session:
     async def wait(self, known: dict[str, int], seconds: float) -> dict[str, dict[str, Any]]:
         """Newer slices, at once if there are any, otherwise as soon as there are; empty after `seconds`."""
         waiter = (asyncio.get_running_loop(), asyncio.Event())
-        with self.lock:
+        with self._news:
             self._waiters.add(waiter)
         try:
             fresh = self.newer(known)
@@ -89,7 +100,7 @@ class Session:
                 fresh = self.newer(known)
             return fresh
         finally:
-            with self.lock:
+            with self._news:
                 self._waiters.discard(waiter)
 
 

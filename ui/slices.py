@@ -12,6 +12,8 @@ from ui.models import SOURCES, Models, taking_part
 from ui.sessions import Session
 from ui.settings import Settings
 
+PENDING = {"state": "pending", "mismatches": [], "warnings": []}
+
 
 class Slices:
     """The part of the `Workshop` that puts things into words and publishes them."""
@@ -35,7 +37,7 @@ class Slices:
             session.publish(
                 models={
                     "roles": {role: self.models.describe(ref) for role, ref in session.models.items()},
-                    "verdict": self.models.verdict(session.models),
+                    "verdict": PENDING if session.fetching else self.models.verdict(session.models),
                     "options": options,
                     "hub": self.settings.hub,
                 }
@@ -71,10 +73,10 @@ class Slices:
 
     def publish_clip(self, session: Session) -> None:
         """The chosen clip with its waveform and reference; reads the file, so it may raise BadAudio."""
-        chosen = session.clip
-        if chosen is None:
-            session.publish(clip=None)
-            return
+        with session.lock:
+            if (chosen := session.clip) is None:
+                session.publish(clip=None)
+                return
         entry = self.clips.find(session.owner, chosen)
         told = {
             **entry.to_json(),

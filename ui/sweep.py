@@ -128,7 +128,7 @@ def start(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None
     if not clip_ids:
         raise ClipNotChosen()
     entries = [workshop.clips.find(session.owner, clip_id) for clip_id in clip_ids]
-    models, current = dict(session.models), session.recipe
+    current, models = session.mixture()
     sources = workshop.sources(models, current if kind == "methods" else MergeRecipe.build("direct"))
     spoken = {clip.id: session.references.get(clip.id, clip.reference) or None for clip in entries}
     if kind == "best" and not any(spoken.values()):

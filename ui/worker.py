@@ -93,8 +93,8 @@ class Worker(JobQueue):
         with self._wake:
             if supersede:
                 for older in self._unfinished(owner):
-                    if older.kind == kind:
-                        self._stop(older)
+                    if older.kind == kind and self._stop(older):
+                        older._finished.set()  # what came instead of it is told
             if not sequel and job_id is None:
                 self._let_in(owner)
             if durable is not None and self._journal is not None:
@@ -125,11 +125,12 @@ class Worker(JobQueue):
         with self._wake:
             if job is None or job.state in FINISHED:
                 return False
-            self._stop(job)
+            over = self._stop(job)
             self._wake.notify_all()
-        if job.state in FINISHED:
-            self._note(job)
-        self._tell(job)
+        if over:
+            self._tell_end(job)
+        else:
+            self._tell(job)
         return True
 
     def pause(self, owner: str, job_id: str, paused: bool) -> bool:
@@ -159,18 +160,22 @@ class Worker(JobQueue):
             for job in self._jobs.values():
                 if job.state not in FINISHED:
                     job.interrupted = not job.cancelled()
-                    self._stop(job)
+                    if self._stop(job):
+                        job._finished.set()
             self._wake.notify_all()
         deadline = time.monotonic() + timeout
         for thread in self._threads.values():
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _stop(self, job: Job) -> None:
+    def _stop(self, job: Job) -> bool:
+        """Whether the job is over with that: one that was never begun has nothing to unwind on the worker's thread."""
         job._stop.set()
-        if job.started is None:  # never begun: nothing has to be unwound on the worker's thread
+        if job.started is None:
             self._finish(job, JobState.CANCELLED)
-        elif job.state is JobState.PAUSED:
+            return True
+        if job.state is JobState.PAUSED:
             job.state = JobState.QUEUED
+        return False
 
     def _finish(self, job: Job, state: JobState, result: Any = None, error: dict[str, Any] | None = None) -> None:
         """Ends the job once and for all, with everything that its owner may read there. `_wake` is held."""
@@ -183,7 +188,14 @@ class Worker(JobQueue):
             self._seconds[job.kind] = took if known is None else 0.7 * known + 0.3 * took
         self._on_finish(job)
         log_end(job)
-        job._finished.set()
+
+    def _tell_end(self, job: Job) -> None:
+        """Whoever waits for the job goes on when everybody else knows: what follows is not told before it."""
+        try:
+            self._note(job)
+            self._tell(job)
+        finally:
+            job._finished.set()
 
     def _tell(self, job: Job) -> None:
         """Says that a job has changed. Whoever listens may fail; neither the job nor its thread suffers from that."""
@@ -215,8 +227,7 @@ class Worker(JobQueue):
                     if job is not None and job.state not in FINISHED:
                         self._finish(job, JobState.FAILED, error=report(error))
                 if job is not None:
-                    self._note(job)
-                    self._tell(job)
+                    self._tell_end(job)
 
     def _serve(self, thread: str) -> None:
         while True:
@@ -240,8 +251,9 @@ class Worker(JobQueue):
             with self._wake:
                 self._current[thread] = None
             if job.state in FINISHED:
-                self._note(job)
-            self._tell(job)
+                self._tell_end(job)
+            else:
+                self._tell(job)
 
     def _step(self, job: Job) -> None:
         """Runs one step; whatever it raises ends this job and never the thread."""

@@ -15,7 +15,7 @@ from merger.errors import WhisperMergeError
 from merger.recipe import MergeRecipe
 from ui.catalog import PRESETS
 from ui.clips import Clips
-from ui.comparison import SIDES, Listener, Memory, Mixture, side_json, with_slots
+from ui.comparison import SIDES, Listener, Memory, Mixture, scored, side_json, with_slots
 from ui.devices import executors_for
 from ui.errors import bilingual
 from ui.executor import Executor, OnDevice, Pairs
@@ -112,12 +112,20 @@ class Workshop(Slices):
 
     def compare(self, session: Session) -> Job:
         """Queues a comparison of the session's clip and recipe; an older unfinished one of this person is stopped."""
-        recipe, models, clip_id = session.recipe, dict(session.models), session.clip
+        with session.lock:  # of two at once, the one that is left is the one of what is chosen now
+            return self._compare(session)
+
+    def _compare(self, session: Session) -> Job:
+        (recipe, models), clip_id = session.mixture(), session.clip
         reference, wanted = self.reference(session), self.wanted_key(session)
         assert clip_id is not None
         sources = self.sources(models, recipe)
         entry = self.clips.find(session.owner, clip_id)
         head = {"clip": clip_id, "digest": wanted, "recipe": recipe.to_json(), "reference": reference}
+
+        def as_spoken(result: dict[str, Any]) -> dict[str, Any]:
+            """With the scores of what was really said, which may have been typed since."""
+            return scored(result, session.references.get(clip_id, entry.reference) or None)
 
         def work(job: Job) -> Generator[None, None, Any]:
             clip = self.clips.sound(session.owner, clip_id)
@@ -131,18 +139,18 @@ class Workshop(Slices):
                     partial |= {"merged": kept, "digest": old["digest"]}
                 if all(side in partial for side in SIDES):
                     partial |= _finish_columns(partial)
-                session.publish(result=partial)
+                with session.lock:
+                    self.tell(session, job, result=as_spoken(partial))
 
             result = yield from self.listening(job, sources, models, recipe, clip, reference, publish)
-            finished = {**head, "models": models, **result}
-            self._remember(session.owner, recipe, sources, entry.name.ru, clip, reference, finished)
+            finished = as_spoken({**head, "models": models, **result})
+            self._remember(session.owner, recipe, sources, entry.name.ru, clip, finished)
             session.publish(history_version=job.id)
             self.note_heard(session, clip_id, wanted, finished)
             return finished
 
         job = self.worker.submit(session.owner, "compare", work, supersede=True)
-        session.job = job.id
-        self._job_changed(job)
+        self.show(session, job)
         return job
 
     def listening(
@@ -208,9 +216,9 @@ class Workshop(Slices):
         sources: Mapping[str, Checkpoint],
         clip_name: str,
         clip: AudioClip,
-        reference: str | None,
         result: dict[str, Any],
     ) -> None:
+        reference = result["reference"]
         sources = taking_part(recipe, sources)
         locations = {role: self.models.reference_of(model) for role, model in sources.items()}
         if any(
@@ -240,22 +248,34 @@ class Workshop(Slices):
         session = self.sessions.find(job.owner)
         if session is None:
             return
-        if job.id == session.job:
-            session.publish(job=self.worker.to_json(job))
-        if job.state in FINISHED:
-            follow = session.notes.get("follow", {}).pop(job.id, None)
-        else:
-            follow = session.notes.get("follow", {}).get(job.id)
-        if follow is not None:
-            follow(job)
+        with session.lock:  # threads tell of one job at the same time: what was read last is told last
+            if job.id == session.job:
+                session.publish(job=self.worker.to_json(job))
+            followed, publish = session.notes.get("follow", {}).get(job.kind, (None, None))
+            if followed == job.id:
+                publish(job)
+                if job.state in FINISHED:
+                    del session.notes["follow"][job.kind]
+
+    def show(self, session: Session, job: Job) -> None:
+        """Makes the status strip follow this job."""
+        with session.lock:
+            session.job = job.id
+            self._job_changed(job)
 
     def follow(self, session: Session, job: Job, publish: Callable[[Job], None]) -> None:
-        """Calls `publish(job)` at every change of a job that a view watches."""
-        follows = session.notes.setdefault("follow", {})
-        follows[job.id] = publish
-        publish(job)
-        if job.state in FINISHED:  # over before it was watched: nobody else will take it from the list
-            follows.pop(job.id, None)
+        """Calls `publish(job)`, with the session's lock held, at every change of a job that a view watches, until that
+        is over or another of its kind is followed."""
+        with session.lock:
+            session.notes.setdefault("follow", {})[job.kind] = (job.id, publish)
+            self._job_changed(job)
+
+    def tell(self, session: Session, job: Job, **slices: Any) -> None:
+        """Publishes what a job has found so far. Raises Cancelled for one that is no longer wanted: what was asked for
+        instead may be on the page already."""
+        with session.lock:
+            job.check()
+            session.publish(**slices)
 
     def close(self) -> None:
         self.clips.close()
