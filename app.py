@@ -32,13 +32,14 @@ log = logging.getLogger("app")
 
 def launch_options(settings: Settings, workshop: Any) -> dict[str, Any]:
     """How Gradio serves the page; GRADIO_SERVER_NAME and GRADIO_SERVER_PORT are its own and keep their meaning."""
-    from ui import components, web, zero_gpu
+    from ui import components, endpoints, web, zero_gpu
     from ui.theme import theme
 
     return {
         "theme": theme(),
         "head": components.head() + (zero_gpu.head() if zero_gpu.wanted() else ""),
         "app_kwargs": web.app_kwargs(workshop),
+        "max_threads": endpoints.slots(settings),
         "max_file_size": settings.largest_file,
         "show_error": False,
         "ssr_mode": False,

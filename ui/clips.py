@@ -9,7 +9,6 @@ shelf again, and what nobody used for the days that the settings say is removed.
 import errno
 import hashlib
 import hmac
-import json
 import logging
 import secrets
 import shutil
@@ -17,18 +16,18 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from evaluation.audio import AudioClip, load_clip
-from evaluation.audio_child import load_clip_apart
-from evaluation.errors import AudioTooLong, BadAudio
+from evaluation.errors import BadAudio
 from merger.bilingual import Text
 from merger.errors import DiskFull
-from ui.errors import NotFound, ShelfFull, bilingual, size_text
+from ui.decoding import Decoders
+from ui.errors import NotFound, ShelfFull, size_text
+from ui.samples import ClipEntry, read_samples
 from ui.settings import Settings
 from ui.shelf import KeptClip, Shelf
 from ui.uploads import upload_folder
@@ -40,29 +39,6 @@ MOST_PEAKS = 4000
 KEPT_IN_MEMORY = 24
 SWEEP_SECONDS = 3600.0  # between two looks for recordings that nobody uses
 NAME_LENGTH = 80
-TAGS = {
-    "formal": Text("официальная", "formal"),
-    "colloquial": Text("разговорная", "colloquial"),
-    "clean": Text("чисто", "clean"),
-}
-
-
-@dataclass(frozen=True)
-class ClipEntry:
-    """A clip that can be chosen: `id` is the content's hash, `reference` what is really said, where that is known."""
-
-    id: str
-    name: Text
-    path: Path
-    seconds: float
-    reference: str | None = None
-    tag: dict[str, str] | None = None
-    added: float = 0.0  # seconds since 1970; a sample has always been there
-
-    def to_json(self) -> dict[str, Any]:
-        return {"id": self.id, "name": bilingual(self.name), "seconds": self.seconds, "tag": self.tag}
-
-
 class Clips:
     """The samples, everybody's uploads, and the decoded sound of those used last."""
 
@@ -70,6 +46,7 @@ class Clips:
         self._folder = settings.data / "clips"
         self._settings = settings
         self._uploads = (uploads or upload_folder()).resolve()
+        self._decoders = Decoders(settings)
         self._samples = {clip.id: clip for clip in read_samples(settings.samples)}
         self._shelf = Shelf(self._folder, settings.keep_clips_days)
         self._shelf.sweep()
@@ -107,7 +84,7 @@ class Clips:
         source = self.uploaded(path, name)
         name = clean_name(name)
         title = title or Text(name, name)
-        clip = self._decode(source, name)
+        clip = self._decoders.decode(source, name)
         self._check_room(owner, clip.sha256, source.stat().st_size)
         kept = self._keep(owner, source, clip.sha256)
         entry = ClipEntry(clip.sha256, title, kept, clip.seconds, added=time.time())
@@ -152,19 +129,9 @@ class Clips:
             raise BadAudio(name=clean_name(name), reason="missing")
         return real
 
-    def decode_upload(self, path: str | Path, name: str) -> AudioClip:
+    async def decode_upload(self, path: str | Path, name: str) -> AudioClip:
         """An uploaded file, decoded and not kept: what a script's one request needs."""
-        return self._decode(self.uploaded(path, name), clean_name(name))
-
-    def _decode(self, path: Path, name: str) -> AudioClip:
-        """A stranger's file, decoded in a process of its own. `name` is the person's name for it, not the disk's."""
-        settings = self._settings
-        try:
-            return load_clip_apart(
-                path, settings.audio_limits, settings.decode_seconds, settings.decode_memory_mb * 1_000_000
-            )
-        except (BadAudio, AudioTooLong) as error:
-            raise type(error)(**{**error.facts, "name": name}) from None
+        return await self._decoders.awaited(self.uploaded(path, name), clean_name(name))
 
     def _check_room(self, owner: str, clip_id: str, size: int) -> None:
         """Raises ShelfFull where one person's recordings, or everybody's, would grow above their limit."""
@@ -194,8 +161,10 @@ class Clips:
             if clip is not None:
                 self._decoded.move_to_end(clip_id)
                 return clip
-        own = clip_id not in self._samples
-        clip = self._decode(entry.path, entry.name.en) if own else load_clip(entry.path, self._settings.audio_limits)
+        if clip_id in self._samples:
+            clip = load_clip(entry.path, self._settings.audio_limits)
+        else:
+            clip = self._decoders.decode(entry.path, entry.name.en)
         with self._lock:
             self._remember(clip, clip_id)
         return clip
@@ -256,48 +225,3 @@ def peaks(clip: AudioClip) -> list[float]:
     edges = np.linspace(0, len(clip.samples), count + 1).astype(int)[:-1]
     highest = np.maximum.reduceat(np.abs(clip.samples), edges)
     return [round(float(value), 2) for value in highest / max(float(highest.max()), 1e-6)]
-
-
-def read_samples(folder: Path) -> list[ClipEntry]:
-    """The clips of `manifest.jsonl`; a clip whose file is missing is left out and logged."""
-    manifest = folder / "manifest.jsonl"
-    if not manifest.exists():
-        return []
-    entries = []
-    for line in manifest.read_text(encoding="utf-8").splitlines():
-        if not line.strip():
-            continue
-        row = json.loads(line)
-        path = folder / row["audio_filepath"]
-        if not path.is_file():
-            log.warning("sample clip %s is missing", path.name)
-            continue
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        entries.append(
-            ClipEntry(digest, _title(row), path, float(row["duration"]), row.get("text"), _tag(row))
-        )
-    return entries
-
-
-def _title(row: dict[str, Any]) -> Text:
-    """The manifest's titles, otherwise the first words of what is said."""
-    if row.get("title_ru") and row.get("title_en"):
-        return Text(str(row["title_ru"]), str(row["title_en"]))
-    words = str(row.get("text", "")).split()
-    title = " ".join(words[:4]).rstrip(".,!?;:—–- ")
-    said = (title + " …" if len(words) > 4 else title) or Path(row["audio_filepath"]).stem
-    return Text(said, said)
-
-
-def _tag(row: dict[str, Any]) -> dict[str, str]:
-    """The guide's axes in a word or two: style, dialect, noise, tempo."""
-    labels = []
-    if row.get("style") in TAGS:
-        labels.append(TAGS[row["style"]])
-    if row.get("dialect"):
-        labels.append(Text("говор", "accent"))
-    if row.get("noise") and row["noise"] not in {"clean", "none"}:
-        labels.append(Text("шум", "noise"))
-    if row.get("tempo") in {"fast", "slow"}:
-        labels.append({"fast": Text("быстро", "fast"), "slow": Text("медленно", "slow")}[row["tempo"]])
-    return {lang: " · ".join(label.get(lang) for label in labels) for lang in ("ru", "en")}

@@ -22,12 +22,22 @@ from ui.clips import clean_name
 from ui.comparison import SIDES
 from ui.errors import BadArgument, NotFound, bilingual, report
 from ui.journal import known
+from ui.settings import Settings
 from ui.worker import Job, JobState
 from ui.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
-CONCURRENT = 64  # endpoint calls only wait for the worker; the worker itself does one thing at a time
+QUICK = 32  # calls at once of each endpoint that does not wait for the worker
+
+
+def slots(settings: Settings) -> int:
+    """Calls that Gradio's queue may have open at once.
+
+    A call that waits for the worker keeps its slot all the while. There are as many of these as unfinished jobs are
+    allowed, and others beside them: a crowd that waits keeps nobody from asking how it stands.
+    """
+    return settings.jobs_in_all + 3 * QUICK
 
 
 class EndpointError(gr.Error):
@@ -40,14 +50,16 @@ class EndpointError(gr.Error):
 
 def add_endpoints(workshop: Workshop) -> None:
     """Registers all endpoints in the Blocks that is being built."""
-    for name, function in {
-        "methods": _methods,
-        "merge": _merge(workshop),
-        "compare": _compare(workshop),
-        "export": _export(workshop),
-        "status": _status(workshop),
-    }.items():
-        gr.api(_coded(function), api_name=name, concurrency_limit=CONCURRENT)
+    waiting = {"concurrency_limit": workshop.settings.jobs_in_all, "concurrency_id": "waiting"}
+    quick = {"concurrency_limit": QUICK}
+    for name, function, calls in (
+        ("merge", _merge(workshop), waiting),
+        ("compare", _compare(workshop), waiting),
+        ("methods", _methods, quick),
+        ("export", _export(workshop), quick),
+        ("status", _status(workshop), quick),
+    ):
+        gr.api(_coded(function), api_name=name, **calls)
 
 
 def _coded(function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -69,8 +81,7 @@ def _coded(function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
 async def _finished(job: Job, workshop: Workshop) -> Any:
     """The job's result; its error becomes the endpoint's; a caller who goes away stops it."""
     try:
-        while not await asyncio.to_thread(job.wait, 0.5):
-            pass
+        await job.ended()
     except asyncio.CancelledError:
         workshop.worker.cancel(job.owner, job.id)
         raise
@@ -161,7 +172,7 @@ def _compare(workshop: Workshop) -> Callable[..., Awaitable[dict]]:
         wanted, (path, name), spoken = MergeRecipe.from_json(recipe), _upload(audio), _text("reference", reference)
         models = _chosen(workshop, model_a, model_b, base)
         sources = await asyncio.to_thread(workshop.sources, models, wanted)
-        clip = await asyncio.to_thread(workshop.clips.decode_upload, path, name)
+        clip = await workshop.clips.decode_upload(path, name)
         await asyncio.to_thread(Path(path).unlink, missing_ok=True)  # decoded, it is of no more use to anybody
 
         def work(job: Job) -> Generator[None, None, dict[str, Any]]:

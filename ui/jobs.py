@@ -1,8 +1,10 @@
 """The record of one request: who asked, what is being done, how far it is. Jobs outlive the page that asked."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -41,6 +43,34 @@ class ServerBusy(QueueFull):
     remedy_text = Text("Повторите чуть позже.", "Try again a little later.")
 
 
+class End(threading.Event):
+    """Set once; a coroutine waits for it without a thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._lock = threading.Lock()
+
+    def set(self) -> None:
+        super().set()
+        with self._lock:
+            waiters = list(self._waiters)
+        for loop, event in waiters:
+            with suppress(RuntimeError):  # the loop has ended, and with it who waited
+                loop.call_soon_threadsafe(event.set)
+
+    async def reached(self) -> None:
+        waiter = (asyncio.get_running_loop(), asyncio.Event())
+        with self._lock:
+            self._waiters.add(waiter)
+        try:
+            if not self.is_set():
+                await waiter[1].wait()
+        finally:
+            with self._lock:
+                self._waiters.discard(waiter)
+
+
 @dataclass
 class Job:
     """One request. Times are seconds of the monotonic clock.
@@ -69,7 +99,7 @@ class Job:
     thread: str | None = None  # where it began; it goes on there
     interrupted: bool = False  # stopped because the server ends, not because its owner wanted it
     _stop: threading.Event = field(default_factory=threading.Event)
-    _finished: threading.Event = field(default_factory=threading.Event)
+    _finished: End = field(default_factory=End)
     _steps: Generator[None, None, Any] | None = None
     _context: Context = field(default_factory=copy_context)  # whose request it was: a lent device asks on whose account
     _changed: Callable[["Job"], None] = lambda job: None
@@ -93,6 +123,10 @@ class Job:
         """Blocks the caller (never the worker) until the job is finished and its end has been written down and told;
         False when time ran out first."""
         return self._finished.wait(timeout)
+
+    async def ended(self) -> None:
+        """`wait` for a coroutine: a crowd that waits takes no thread away from anybody."""
+        await self._finished.reached()
 
     def elapsed(self, now: float) -> float:
         return 0.0 if self.started is None else (self.finished or now) - self.started

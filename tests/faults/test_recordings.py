@@ -1,5 +1,6 @@
 """Malformed recordings: the right code, soon, and no memory kept."""
 
+import asyncio
 import random
 import resource
 import time
@@ -53,7 +54,7 @@ def test_malformed_recordings(workshop: Workshop, tmp_path: Path, reached: Reach
         given.write_bytes(spoilt(chance, sources[kind]))
         started = time.monotonic()
         try:
-            workshop.clips.decode_upload(given, given.name)
+            asyncio.run(workshop.clips.decode_upload(given, given.name))
             code = "heard"
         except (BadAudio, AudioTooLong) as error:
             code = error.code
