@@ -14,7 +14,7 @@ import pytest
 from gradio_client import handle_file
 
 from merger.verify import verify_folder
-from tests.faults.conftest import LONG, Reached, how_many
+from tests.faults.conftest import LONG, Reached, how_many, in_time
 from tests.faults.server import ROOT, Server
 from tests.ui.conftest import write_tone
 
@@ -151,8 +151,9 @@ def test_a_device_process_that_is_killed_under_the_server_is_replaced(server: Se
     ]  # fmt: skip
     started = time.monotonic()
     os.kill(device, signal.SIGKILL)
-    until(lambda: not server.healthy(), 5)
+    until(lambda: not server.healthy())
     noticed = time.monotonic() - started
+    assert in_time(noticed, 5)
     until(server.healthy)
     back = time.monotonic() - started
     assert client.predict(RECIPE, api_name="/merge")["performed"] == "ties"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 import time
 import zipfile
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from evaluation.predictions import read_predictions
 from merger.errors import WhisperMergeError
 from tests.evaluation.trio import write_corpus
-from tests.ui.acting import act, heard
+from tests.ui.acting import act, heard, held
 from tests.ui.conftest import OWNER
 from ui import evaluation as screen
 from ui import evaluation_run
@@ -229,8 +230,12 @@ def test_what_was_stopped_goes_on_without_hearing_anything_twice(
 def test_a_new_one_stops_the_old_one_and_many_make_room(
     workshop: Workshop, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    release = threading.Event()
+    busy = workshop.worker.submit("other", "other", held(release))
     begin(workshop, session)
     begin(workshop, session, systems=[])
+    release.set()
+    assert busy.wait(SECONDS)
     told = ended(session)
     assert [row["role"] for row in told["rows"]] == ["merged"]
     reports = screen.reports_of(workshop)
@@ -243,12 +248,28 @@ def test_a_new_one_stops_the_old_one_and_many_make_room(
     assert len(reports.listed(OWNER)) == 2
 
 
-def test_somebody_who_moves_a_slider_waits_for_one_clip_at_most(workshop: Workshop, session: Session) -> None:
+def test_somebody_who_moves_a_slider_waits_for_one_clip_at_most(
+    workshop: Workshop, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, release, order = threading.Event(), threading.Event(), list[str]()
+    predicted, hear = evaluation_run.predicted, workshop.listener.hear
+
+    def evaluating(*arguments: Any) -> Any:
+        order.append("evaluation")
+        entered.set()
+        assert release.wait(SECONDS)
+        return predicted(*arguments)
+
+    def comparing(*arguments: Any) -> Any:
+        order.append("slider")
+        return hear(*arguments)
+
+    monkeypatch.setattr(evaluation_run, "predicted", evaluating)
+    monkeypatch.setattr(workshop.listener, "hear", comparing)
     begin(workshop, session)
-    while workshop.worker.jobs(OWNER)[-1].stage != "evaluation.listen":
-        time.sleep(0.005)
-    other = workshop.session("another-person-" + "z" * 20)
+    assert entered.wait(SECONDS)
+    other = workshop.session("another-person-" + "z" * 20)  # whose page begins with a comparison
+    release.set()
     assert heard(workshop, other)["merged"]["text"] is not None
-    told = session.get("evaluation")
-    done = ended(session)
-    assert done["state"] == "done" and told["state"] == "running"
+    assert ended(session)["state"] == "done"
+    assert order == ["evaluation", *3 * ["slider"], *11 * ["evaluation"]]

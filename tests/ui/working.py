@@ -8,7 +8,7 @@ import pytest
 
 from ui.worker import Job, Worker
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 @pytest.fixture
