@@ -14,6 +14,7 @@ import pytest
 
 from tests.ui.conftest import demo_folder, write_tone
 from tests.ui.server import serving
+from ui.components import NAMES
 from ui.settings import Settings
 
 __all__ = ["demo_folder"]
@@ -24,7 +25,12 @@ FLAGS = [
     "--autoplay-policy=no-user-gesture-required", "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 ]  # fmt: skip
-SECONDS = 30_000  # milliseconds that a test waits for something to appear
+SECONDS = 180_000  # milliseconds that a test waits for something to appear: a busy machine is no fault
+# Nothing moves any more, apart from what moves for as long as something is under way.
+STILL = """() => WM.pending === 0 && document.getAnimations().every(one => one.playState !== 'running'
+  || one.effect?.getComputedTiming().endTime === Infinity)"""
+LOOP = "document.querySelector('.wm-player .wm-check input').click()"  # a sample is over sooner than a test may look
+MOUNTED = "n => [...document.querySelectorAll('.wm-island')].filter(one => one.children.length).length === n"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -107,13 +113,21 @@ class Visitor:
 
     def settled(self) -> None:
         """Waits until three fresh transcripts are shown and nothing is asked or runs."""
-        self.page.wait_for_timeout(150)  # longer than the mixer waits for the end of a drag
         self.page.wait_for_function(
-            "() => { if (WM.pending) return false; const {result, recipe, clip, job} = WM.slices;"
+            "() => { if (!window.WM?.mixer || WM.pending || WM.mixer.busy) return false;"
+            " const {result, recipe, clip, job} = WM.slices;"
             " return result && ['a', 'merged', 'b'].every(s => result[s]) && result.digest === recipe.key"
             " && result.clip === clip.id && !['queued', 'running'].includes(job?.state); }",
-            timeout=SECONDS,
         )
+
+    def show(self, tab: str) -> None:
+        """Opens a tab and waits until it has what it asks for and stands still."""
+        self.page.evaluate("tab => WM.show(tab)", tab)
+        self.page.wait_for_function(STILL)
+
+    def ready(self) -> None:
+        """Waits until every island of a page that is being opened is there."""
+        self.page.wait_for_function(MOUNTED, arg=len(NAMES))
 
 
 @pytest.fixture
@@ -138,7 +152,7 @@ def visit(browser: Any, served: Served) -> Iterator[Callable[..., Visitor]]:
             and visitor.faults.append(f"asked {asked.url}"),
         )
         page.goto(served.address + path)
-        page.wait_for_selector(".wm-head")
+        visitor.ready()
         return visitor
 
     yield open_page

@@ -83,12 +83,13 @@ def test_the_report_may_run_nothing_and_reach_nothing(visit: Visit) -> None:
 
 
 def test_a_reload_finds_the_run_again_and_it_can_be_stopped_and_gone_on_with(visit: Visit, served: Served) -> None:
-    page = opened(visit())
+    visitor = visit()
+    page = opened(visitor)
     served.hold()
     page.locator('[data-focus="evaluate"]').click()
     page.wait_for_function("WM.slices.evaluation?.job?.stage === 'evaluation.listen'")
     page.reload()
-    page.wait_for_selector(".wm-head")
+    visitor.ready()
     page.locator("#wm-tab-evaluation").click()
     page.wait_for_selector("#wm-evaluation .wm-bar")
     assert page.locator('[data-focus="evaluate"]').is_disabled()

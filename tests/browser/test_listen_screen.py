@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import Served, Visitor
+from tests.browser.conftest import LOOP, Served, Visitor
 from tests.ui.conftest import EVIL, write_tone
 
 Visit = Callable[..., Visitor]
@@ -124,9 +124,11 @@ def test_newer_moves_replace_older_ones(visit: Visit, served: Served) -> None:
     served.hold()
     visitor.page.locator('[data-focus="method-direct"]').click()
     visitor.page.locator("#wm-p-direct_alpha").focus()
-    for _ in range(6):
+    for step in range(1, 7):
         visitor.page.keyboard.press("ArrowLeft")
-        visitor.page.wait_for_timeout(120)
+        visitor.page.wait_for_function(
+            "share => Math.abs(WM.slices.recipe.parameters.direct_alpha - share) < 1e-9", arg=0.5 + 0.05 * step
+        )
     served.release()
     visitor.settled()
     assert visitor.page.evaluate("WM.slices.recipe.parameters.direct_alpha") == pytest.approx(0.8)
@@ -139,12 +141,12 @@ def test_recording_through_the_microphone(visit: Visit) -> None:
     visitor.settled()
     page = visitor.page
     page.locator('[data-focus="record"]').click()
-    page.wait_for_timeout(1200)
+    page.wait_for_function("parseFloat(document.querySelector('.wm-sources .wm-figures')?.textContent) >= 1")
     page.locator('[data-focus="record"]').click()
     page.wait_for_function("WM.slices.clips.shelf.length === 1")
     visitor.settled()
     clip = page.evaluate("WM.slices.clip")
-    assert clip["name"]["ru"].startswith("Микрофон") and 0.5 < clip["seconds"] < 5
+    assert clip["name"]["ru"].startswith("Микрофон") and 0.5 < clip["seconds"] < 60
     assert max(clip["peaks"]) == 1.0
 
 
@@ -165,6 +167,7 @@ def test_a_word_plays_and_the_keys_work_in_a_russian_layout(visit: Visit) -> Non
     page = visitor.page
     page.locator("body").click(position={"x": 5, "y": 300})
     page.evaluate("document.activeElement.blur()")
+    page.evaluate(LOOP)
     page.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', {code: 'Space', key: ' ', bubbles: true}))")
     page.wait_for_function("!WM.player.paused")
     for key, code in (("х", "BracketLeft"), ("ъ", "BracketRight"), ("ъ", "BracketRight")):
@@ -252,9 +255,9 @@ def test_english_by_a_toggle(visit: Visit) -> None:
     visitor = visit()
     visitor.settled()
     visitor.page.get_by_role("link", name="Switch to English").click()
-    visitor.page.wait_for_selector(".wm-head")
+    visitor.page.wait_for_function("document.documentElement.lang === 'en'")
+    visitor.ready()
     visitor.settled()
-    assert visitor.page.locator("html").get_attribute("lang") == "en"
     assert visitor.page.get_by_role("tab", name="Listen").is_visible()
     sentence = visitor.page.locator("#wm-sentence").inner_text()
     assert "encoder" in sentence
@@ -265,7 +268,7 @@ def test_a_link_carries_a_recipe(visit: Visit) -> None:
     visitor.page.wait_for_function("WM.slices.recipe?.method === 'slerp'")
     visitor.settled()
     assert visitor.page.evaluate("WM.slices.recipe.parameters.slerp_t") == 0.3
-    assert "recipe=" not in visitor.page.url, "a reload must not undo what was changed since"
+    assert "recipe=" not in visitor.page.evaluate("location.search"), "a reload must not undo what was changed since"
 
 
 def test_three_people_at_once(visit: Visit) -> None:

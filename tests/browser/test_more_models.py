@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.browser.conftest import Served, Visitor
+from tests.browser.conftest import LOOP, Served, Visitor
 from tests.browser.test_screens import serious
 from tests.ui.conftest import EVIL
 
@@ -53,7 +53,7 @@ def test_a_copied_link_opens_the_same_three_models(visit: Visit) -> None:
     ann.page.evaluate("WM.call('models.choose', {role: 'c', ref: 'base'})")
     ann.page.wait_for_function("WM.slices.recipe.json.sources.c === 'base'")
     ann.page.get_by_role("button", name="Скопировать ссылку с этим рецептом").click()
-    ann.page.wait_for_selector(".wm-toast-good")
+    ann.page.wait_for_function("navigator.clipboard.readText().then((text) => text.includes('recipe='))")
     link = ann.page.evaluate("navigator.clipboard.readText()")
     bob = visit("/" + link.split("/", 3)[3])
     bob.page.wait_for_function("WM.slices.recipe?.method === 'linear' && WM.slices.models.roles.c?.ref === 'base'")
@@ -129,6 +129,7 @@ def test_one_thumb_plays_moves_the_slider_and_reads(visit: Visit) -> None:
     play = page.locator(".wm-bottom-play")
     box = play.bounding_box()
     assert box["height"] >= 44 and box["width"] >= 44 and box["y"] + box["height"] <= 844, "in reach without scrolling"
+    page.evaluate(LOOP)
     play.tap()
     page.wait_for_function("!WM.player.paused")
     assert play.get_attribute("aria-label") == "Пауза"
@@ -169,8 +170,6 @@ def test_every_screen_in_english_and_what_is_out_of_date(visit: Visit, served: S
     served.release()
     visitor.settled()
     for tab in page.evaluate("[...document.querySelectorAll('.wm-tab')].map(tab => tab.id.slice('wm-tab-'.length))"):
-        page.evaluate(f"WM.show('{tab}')")
-        page.wait_for_function("WM.pending === 0")
-        page.wait_for_timeout(150)
+        visitor.show(tab)
         faults[tab] = serious(page)
     assert len(faults) >= 8 and {tab: found for tab, found in faults.items() if found} == {}

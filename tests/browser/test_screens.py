@@ -37,9 +37,7 @@ def test_no_screen_has_a_serious_accessibility_fault(visit: Visit, theme: str) -
     visitor.settled()
     faults = {}
     for tab in TABS:
-        visitor.page.evaluate(f"WM.show('{tab}')")
-        visitor.page.wait_for_function("WM.pending === 0")
-        visitor.page.wait_for_timeout(150)
+        visitor.show(tab)
         faults[tab] = serious(visitor.page)
     assert {tab: found for tab, found in faults.items() if found} == {}
 
@@ -64,8 +62,7 @@ def test_every_screen_speaks_one_language(visit: Visit, lang: str, foreign: str)
         "OUTPUT_DIR", "README", "JSON", "density", "alpha", "Shift",
     }  # fmt: skip
     for tab in TABS:
-        page.evaluate(f"WM.show('{tab}')")
-        page.wait_for_function("WM.pending === 0")
+        visitor.show(tab)
         said = page.evaluate(
             """skip => { const out = []; const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
             for (let n; (n = walk.nextNode());) { const p = n.parentElement;

@@ -132,11 +132,12 @@ window.WM = (() => {
     return answer.result;
   };
   // A recipe as text, with its models where it names them and they are to be had here.
-  const paste = async (text) => {
-    const told = await attempt("mixer.paste", { text });
-    if (told?.missing.length) toast({ sentence: t("recipe.missing", { names: told.missing.join(", ") }) }, "note");
+  const take = async (text) => {
+    const told = await call("mixer.paste", { text });
+    if (told.missing.length) toast({ sentence: t("recipe.missing", { names: told.missing.join(", ") }) }, "note");
     return told;
   };
+  const paste = (text) => take(text).catch(() => null);
   const attempt = (action, payload, options) => call(action, payload, options).catch(() => null);
   const watch = async () => {
     for (;;) {
@@ -192,13 +193,15 @@ window.WM = (() => {
 
   // ---- islands -----------------------------------------------------------------------------------------------------
   const island = (name, mount) => { islands[name] = mount; };
-  // A link may carry a recipe; it is taken once, so that a reload does not undo what was changed since.
-  const fromLink = () => {
+  // A link may carry a recipe; it is taken once, so that a reload does not undo what was changed since. Until the server
+  // has answered it stays in the address, and a reload tries again.
+  const fromLink = async () => {
     const text = query.get("recipe");
     if (!text) return;
+    const fault = await take(text).then(() => null, (refused) => refused.coded);
+    if (fault?.code === "OFFLINE") return;
     query.delete("recipe");
     history.replaceState(null, "", `?${query}${location.hash}`);
-    paste(text);
   };
   const start = (name, element, props, serverFunctions, uploadFunction) => {
     const root = element.querySelector(".wm-island") ?? element;

@@ -56,4 +56,5 @@ WM.island("export", (root) => {
   WM.on(["recipe", "models", "export", "push"], () => { drawBefore(); drawAfter(); });
   fill(root, el("div.wm-stack", {}, before, after));
   drawBefore(); drawAfter();
+  if (document.body.dataset.wmTab === "export") ask();      // the way back from a login leads here
 });

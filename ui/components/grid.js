@@ -65,7 +65,7 @@ WM.island("grid", (root) => {
     const waiting = !side && busy();
     return el(`article.wm-column${waiting ? ".wm-pending" : ""}`, { data: { role }, "aria-label": name(role) },
       el("header", {}, mark(role), el("h3", { title: name(role) }, name(role)), role === "merged" && el("span.wm-stale-note", {}, t(busy() ? "stale.busy" : "stale")),
-        side && button(t("take.reference"), () => WM.attempt("listen.reference", { text: side.text }), { kind: "ghost", title: t("take.reference.help"), focus: `ref-${role}` })),
+        side && button(t("take.reference"), () => WM.attempt("listen.reference", { clip: result.clip, text: side.text }), { kind: "ghost", title: t("take.reference.help"), focus: `ref-${role}` })),
       el("div.wm-text", { lang: "ru", data: { text: role }, tabindex: -1 }, waiting ? el("div.wm-writing", {}, el("div.wm-bar.wm-unknown", {}, el("span")), t("writing")) : side ? text(result, role) : el("span.wm-silent", {}, t(WM.voting() ? "grid.blind" : WM.slices.clip ? "grid.press" : "grid.empty"))),
       el("footer.wm-foot", {}, figures(result, role), role === "merged" && el("span.wm-go-on", {}, button(t("compare.now"), () => WM.attempt("compare.run"), { kind: "primary", focus: "go-on" }))));
   };

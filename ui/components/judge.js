@@ -4,7 +4,7 @@ WM.island("judge", (root) => {
   const { t, el, mark, button, fill, pick } = WM;
   let timer = null, clipShown = null;
   const area = el("textarea", { rows: 2, id: "wm-reference", lang: "ru", placeholder: t("reference.placeholder"), "data-focus": "reference" });
-  const save = () => { clearTimeout(timer); WM.attempt("listen.reference", { text: area.value }); };
+  const save = () => { clearTimeout(timer); timer = null; WM.attempt("listen.reference", { clip: clipShown, text: area.value }); };
   area.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(save, 500); });
   area.addEventListener("change", save);
   const hint = el("p.wm-quiet", {}, t("reference.hint"));
@@ -28,6 +28,7 @@ WM.island("judge", (root) => {
   };
   WM.on("clip", ({ clip }) => {
     const key = clip?.id ?? null;
+    if (key !== clipShown && timer) save();      // what was typed belongs to the recording that it was typed under
     if (key !== clipShown || (document.activeElement !== area && area.value !== (clip?.reference ?? ""))) { clipShown = key; area.value = clip?.reference ?? ""; }
     area.disabled = !clip;
     hint.textContent = t(clip?.reference ? "reference.meaning" : "reference.hint");

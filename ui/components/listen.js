@@ -2,7 +2,7 @@
 WM.island("listen", (root) => {
   "use strict";
   const { t, el, icon, button, fill, pick } = WM;
-  let recorder = null, chunks = [], began = 0, timer = null, meter = null;
+  let recorder = null, asking = false, chunks = [], began = 0, timer = null, meter = null;
   const card = el("section.wm-card.wm-source", { "aria-label": t("source") });
   const file = el("input", { type: "file", accept: "audio/*,video/webm,video/mp4,.wav,.flac,.ogg,.opus,.mp3,.m4a,.webm", hidden: true, multiple: true, "aria-label": t("upload"), onchange: () => { for (const one of file.files) send(one); file.value = ""; } });
 
@@ -22,10 +22,13 @@ WM.island("listen", (root) => {
   // ---- microphone ----------------------------------------------------------------------------------------------------------
   const record = async () => {
     if (recorder) { recorder.stop(); return; }
+    if (asking) return;
     if (!navigator.mediaDevices?.getUserMedia) { WM.toast({ sentence: t("mic.insecure"), remedy: t("mic.insecure.remedy") }); return; }
     let stream;
+    asking = true;
     try { stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, channelCount: 1 } }); }
     catch (fault) { WM.toast({ sentence: t(fault.name === "NotFoundError" ? "mic.none" : "mic.denied"), remedy: t("mic.denied.remedy") }); return; }
+    finally { asking = false; }
     WM.player.pause();
     const kind = ["audio/webm;codecs=opus", "audio/ogg;codecs=opus", "audio/mp4"].find((one) => MediaRecorder.isTypeSupported(one));
     recorder = new MediaRecorder(stream, { ...(kind ? { mimeType: kind } : {}), audioBitsPerSecond: 128000 });

@@ -3,20 +3,25 @@ WM.island("mixer", (root) => {
   "use strict";
   const { t, el, icon, mark, button, fill, pick } = WM;
   const methods = WM.boot.methods, presets = WM.boot.presets;
-  let recipe = null, dragging = false, sending = 0, timer = null, open = false, more = false, told = false;
+  let recipe = null, dragging = false, sending = null, changed = false, timer = null, open = false, more = false, told = false;
   const byName = (name) => methods.find((method) => method.name === name);
   const clone = (value) => JSON.parse(JSON.stringify(value));
   const name = (role) => pick(WM.slices.models?.roles?.[role]?.name) || { a: "A", b: "B", base: t("model.base") }[role];
 
   // ---- telling the server ------------------------------------------------------------------------------------------------
-  const send = async () => {
+  // One at a time, so that an older position cannot arrive last; of those that it went through meanwhile, the last is sent.
+  const send = () => {
     clearTimeout(timer);
     timer = null;
-    sending += 1;
-    const wanted = clone(recipe);
-    try { await WM.call("mixer.set", { recipe: wanted }); WM.step("slider"); } catch { /* refused: what the server holds is put back below */ }
-    sending -= 1;
-    adopt();
+    changed = true;
+    return (sending ??= (async () => {
+      while (changed) {
+        changed = false;
+        try { await WM.call("mixer.set", { recipe: clone(recipe) }); WM.step("slider"); } catch { /* refused: what the server holds is put back below */ }
+      }
+      sending = null;
+      adopt();
+    })());
   };
   const change = (edit, { later = false } = {}) => {
     edit(recipe);
@@ -24,7 +29,8 @@ WM.island("mixer", (root) => {
     if (later) timer = setTimeout(send, 90);      // a drag: the last position within a moment is the one that counts
     else { draw(); send(); }
   };
-  const act = (action, payload = {}) => WM.attempt(action, payload);
+  // What the hand did before is there before.
+  const act = async (action, payload = {}) => { await (timer ? send() : sending); return WM.attempt(action, payload); };
 
   // ---- one control per declared parameter ----------------------------------------------------------------------------------
   // A is always on the left and B on the right, whichever way the guide counts (Direct and weight pairs: 1 is A; SLERP: 0 is A).
@@ -273,6 +279,6 @@ WM.island("mixer", (root) => {
   WM.on("recipe", adopt);
   WM.on("models", () => { if (!dragging) draw(); });
   WM.key("KeyZ", () => act("mixer.undo"));
-  WM.mixer = { recipe: () => clone(recipe), set: (next) => { recipe = { ...recipe, ...clone(next) }; draw(); return send(); } };
+  WM.mixer = { get busy() { return Boolean(timer || sending); }, recipe: () => clone(recipe), set: (next) => { recipe = { ...recipe, ...clone(next) }; draw(); return send(); } };
   fill(root, el("div.wm-bottom", {}, bottomPlay, handle), panel);
 });

@@ -6,7 +6,7 @@ WM.island("player", (root) => {
   audio.preload = "auto";
   const RATES = [0.5, 0.75, 1, 1.25, 1.5, 2];
   const LANES = ["a", "merged", "b"];
-  let clip = null, stretch = null, frame = 0, heard = 0, lastTime = null;
+  let clip = null, stretch = null, frame = 0, heard = 0, last = null;
   const canvas = el("canvas.wm-wave", { "aria-hidden": "true" });
   const line = el("div.wm-head-line");
   const lanes = Object.fromEntries(LANES.map((role) => [role, el("div.wm-lane", { data: { role }, "aria-hidden": "true" })]));
@@ -41,17 +41,22 @@ WM.island("player", (root) => {
       fill(lanes[role], words.map((word, index) => el("button", { type: "button", tabindex: -1, data: { index }, title: word.t, style: { left: `${(word.s / clip.seconds) * 100}%`, width: `${Math.max(0.4, ((word.e - word.s) / clip.seconds) * 100)}%` }, onclick: (event) => playWord(word, event.shiftKey) }, word.t)));
     }
   };
+  // What was heard since the last look, however long ago that was: more than can have been played meanwhile is a jump.
+  const count = () => {
+    const now = audio.currentTime || 0, wall = performance.now();
+    if (last && now > last.now && now - last.now <= ((wall - last.wall) / 1000) * audio.playbackRate + 0.2) heard += now - last.now;
+    last = audio.paused ? null : { now, wall };
+  };
   const tick = () => {
+    count();
     const now = audio.currentTime || 0, length = clip?.seconds || audio.duration || 0;
     line.style.left = length ? `${(now / length) * 100}%` : "0";
     clock.textContent = `${WM.number(now, 1)} / ${WM.number(length, 1)}\u00a0${t("unit.s")}`;
     if (document.activeElement !== seek) seek.value = now;
     if (!audio.paused) {
-      if (lastTime != null && now > lastTime && now - lastTime < 1) heard += now - lastTime;
-      lastTime = now;
       const x = length ? (now / length) * inner.clientWidth : 0;
       if (x < timeline.scrollLeft || x > timeline.scrollLeft + timeline.clientWidth - 40) timeline.scrollLeft = Math.max(0, x - 60);
-    } else lastTime = null;
+    }
     if (stretch && now >= stretch.end) { if (stretch.loop) audio.currentTime = stretch.start; else { audio.pause(); stretch = null; } }
     document.dispatchEvent(new CustomEvent("wm-time", { detail: now }));
   };

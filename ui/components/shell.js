@@ -16,6 +16,7 @@ WM.island("shell", (root) => {
   const other = WM.lang === "ru" ? "en" : "ru";
   const address = new URL(location.href);
   address.searchParams.set("lang", other);
+  address.searchParams.delete("recipe");      // the session has it by then, and perhaps what was changed since
   const language = el("a.wm-lang", { href: address.search, lang: other, hreflang: other, "aria-label": t("lang.other"), onclick: () => WM.storage.set("lang", other) }, other === "en" ? "English" : "Русский");
 
   // ---- tabs ------------------------------------------------------------------------------------------------------------
