@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -10,23 +11,38 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from merger.bilingual import LANGUAGES, Text
-from merger.errors import BadParameter, Fault, MissingFile
+from merger.errors import BadParameter, Fault
+from merger.provenance import RECIPE_FILE
 
 T = Text
+
+
+# What argparse says, in English only, and what it means.
+_COMPLAINTS: tuple[tuple[str, Text], ...] = (
+    (r"the following arguments are required: (?P<what>.+)", T("не указано: {what}", "missing: {what}")),
+    (r"unrecognized arguments: (?P<what>.+)", T("незнакомо: {what}", "unknown: {what}")),
+    (
+        r"argument (?P<what>[^:]+): invalid choice: (?P<value>.+) \(choose from (?P<known>.+)\)",
+        T("{what}: нет значения {value}; есть {known}", "{what}: there is no {value}; there are {known}"),
+    ),
+    (r"argument (?P<what>[^:]+): expected .+", T("у {what} нет значения", "{what} lacks its value")),
+    (r"argument (?P<what>[^:]+): invalid .+ value: (?P<value>.+)", T("{what}: {value} — не то", "{what}: bad {value}")),
+    (
+        r"argument (?P<what>[^:]+): whole numbers from (?P<least>\d) on, not (?P<value>.*)",
+        T("{what}: нужно целое от {least}, а не «{value}»", "{what}: a whole number from {least} on, not “{value}”"),
+    ),
+)
 
 
 class Parser(argparse.ArgumentParser):
     """argparse whose faults are coded errors in the user's language."""
 
     def error(self, message: str) -> NoReturn:
-        raise BadParameter(
-            faults=[
-                Fault(
-                    T(f"Ключи не поняты: {message}.", f"The flags were not understood: {message}."),
-                    T("Список ключей: python -m evaluation --help.", "All flags: python -m evaluation --help."),
-                )
-            ]
-        )
+        found = ((re.fullmatch(pattern, message), text) for pattern, text in _COMPLAINTS)
+        told = next((text.format(**match.groupdict()) for match, text in found if match), T(message, message))
+        remedy = T(f"Список ключей: {self.prog} --help.", f"All flags: {self.prog} --help.")
+        sentence = T(f"Ключи не поняты: {told.ru}.", f"The flags were not understood: {told.en}.")
+        raise BadParameter(faults=[Fault(sentence, remedy)])
 
 
 def make_parser(lang: str, name: str, about: Text, epilog: Text | None = None) -> Parser:
@@ -43,10 +59,19 @@ def make_parser(lang: str, name: str, about: Text, epilog: Text | None = None) -
 
 
 def positive(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    """A whole number from 1 on."""
+    return _whole(value, least=1)
+
+
+def not_negative(value: str) -> int:
+    """A whole number from 0 on."""
+    return _whole(value, least=0)
+
+
+def _whole(value: str, least: int) -> int:
+    if not value.isdecimal() or int(value) < least:
+        raise argparse.ArgumentTypeError(f"whole numbers from {least} on, not {value}")
+    return int(value)
 
 
 def named(values: Sequence[str]) -> dict[str, str]:
@@ -69,14 +94,15 @@ def named(values: Sequence[str]) -> dict[str, str]:
 
 
 def read_recipe(value: str) -> tuple[str, Any]:
-    from merger.recipe import MergeRecipe
+    """[NAME=]FILE: a recipe by hand, JSON or YAML, or the `recipe.json` of a merged folder, which gives the folder's
+    name. Raises MissingFile, BadRecipe."""
+    from merger.recipe_file import read_recipe_file
 
     name, found, path = value.partition("=")
-    path, name = (path, name) if found else (value, Path(value).stem)
-    file = Path(path)
-    if not file.is_file():
-        raise MissingFile(file=file.name, detail=T("нет такого рецепта", "no such recipe"))
-    return name, MergeRecipe.from_json(file.read_text(encoding="utf-8"))
+    file = Path(path if found else value)
+    if not found:
+        name = file.resolve().parent.name if file.name == RECIPE_FILE else file.stem
+    return name, read_recipe_file(file).recipe
 
 
 class ProgressLine:

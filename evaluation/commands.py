@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluation.arguments import ProgressLine, make_parser, named, positive, read_recipe
+from evaluation.arguments import ProgressLine, make_parser, named, not_negative, positive, read_recipe
 from evaluation.importers import IMPORTERS, import_corpus
 from evaluation.manifest import Entry, read_manifest
 from evaluation.normalize_ru import LEVELS
@@ -60,7 +60,8 @@ def evaluate_command(arguments: Sequence[str], lang: str) -> int:
     add("--batch", "записей за раз", "clips side by side", type=positive)
     add("--device", "auto, cpu, cuda, cuda:1", "auto, cpu, cuda, cuda:1", default="auto")
     add("--dtype", "точность вычислений", "arithmetic", choices=["float32", "float16", "bfloat16"])
-    add("--repeats", "прогонов для измерения скорости", "passes of the speed measurement", type=int, default=3)
+    add("--repeats", "прогонов для измерения скорости; 0 — не измерять", "passes of the speed measurement; 0: none",
+        type=not_negative, default=3)  # fmt: skip
     add("--executor", "где считать", "where to compute", choices=["local", "ray"], default="local")
     add("--ray-address", "кластер Ray; без него Ray запускается здесь", "Ray cluster; without it Ray is started here")
     add("--ray-workers", "рабочих процессов Ray", "Ray workers", type=positive)
@@ -109,7 +110,8 @@ def score_command(arguments: Sequence[str], lang: str) -> int:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     if not given.file.is_file():
-        raise MissingFile(file=given.file.name, detail=T("нет такого файла", "no such file"))
+        advice = T("Проверьте путь к файлу.", "Check the path of the file.")
+        raise MissingFile(file=given.file.name, detail=T("файл со строками", "the file of lines"), advice=advice)
     scores = score_pairs(read_pairs(given.file), given.level)
     if given.json:
         print(json.dumps(scores, ensure_ascii=False, indent=1))
@@ -134,7 +136,9 @@ def report_command(arguments: Sequence[str], lang: str) -> int:
     parser.add_argument("--skip-bad", action="store_true")
     given = parser.parse_args(arguments)
     if not (given.output / "run.json").is_file():
-        raise MissingFile(file="run.json", detail=T("в этой папке нет прогона", "there is no run in this folder"))
+        advice = T("Укажите папку, в которую писал прогон.", "Name the folder that a run has written to.")
+        detail = T("в этой папке нет прогона", "there is no run in this folder")
+        raise MissingFile(file="run.json", detail=detail, advice=advice)
     manifest = read_manifest(given.manifest, skip_bad=given.skip_bad)
     _, page = report_again(manifest, given.output, lang=given.lang, level=given.level)
     print(T(f"Отчёт: {page}", f"Report: {page}").get(lang))

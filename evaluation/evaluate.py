@@ -19,6 +19,7 @@ from evaluation.results import Results, build
 from evaluation.runner import Executor, RunOptions, RunProgress, run
 from evaluation.statistics import DRAWS, SEED
 from evaluation.systems import System
+from merger.transaction import disk_errors
 
 PACKAGES = (
     "torch",
@@ -75,7 +76,8 @@ def report(
     """Score and write; `note` is what `run.json` holds."""
     results = build(manifest.entries, predictions, note["systems"], provenance(manifest, note), level)
     audio = {entry.sha256: entry.audio for entry in manifest.entries}
-    return results, write_report(results, output, lang, audio)
+    with disk_errors(output):
+        return results, write_report(results, output, lang, audio)
 
 
 def provenance(manifest: Manifest, note: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,10 @@ _TEXT = ("text", "sentence", "transcription", "transcript", "reference", "normal
 _OPTIONAL = ("id", "speaker", "recording", "style", "dialect", "noise", "snr_db", "tempo", "split", "license")
 
 Row = tuple[str, Path, str, dict[str, Any]]  # where it stands, audio, text, further fields
+Rows = Iterator[Row | Fault]  # a fault in the place of a row that cannot be used
+
+
+NOT_UTF8 = Text("файл не читается; нужен текст в UTF-8.", "the file cannot be read; text in UTF-8 is needed.")
 
 
 def import_corpus(
@@ -29,7 +33,11 @@ def import_corpus(
     kind: a key of IMPORTERS. Every recording is decoded once, for its duration. Raises BadManifest with all bad rows.
     """
     writer, faults = ManifestWriter(Path(output)), list[Fault]()
-    for where, audio, text, more in IMPORTERS[kind](Path(source)):
+    for row in IMPORTERS[kind](Path(source)):
+        if isinstance(row, Fault):
+            faults.append(row)
+            continue
+        where, audio, text, more = row
         try:
             clip = load_clip(audio)
         except WhisperMergeError as error:
@@ -50,23 +58,26 @@ def _fault(where: str, text: Text) -> Fault:
     )
 
 
-def common_voice(tsv: Path) -> Iterator[Row]:
+def common_voice(tsv: Path) -> Rows:
     """A Common Voice TSV (test.tsv, …) with its folder `clips` beside it; the speaker is `client_id`."""
     for number, row in _table(tsv, "\t"):
         name = row.get("path", "")
+        if not name or "sentence" not in row:
+            yield _no_columns(f"{tsv.name}:{number}", row)
+            continue
         more = {"id": Path(name).stem, "speaker": row.get("client_id"), "split": tsv.stem, "license": "CC0-1.0"}
         more["dialect"] = row.get("accents") or row.get("accent") or row.get("variant")
-        yield f"{tsv.name}:{number}", tsv.parent / "clips" / name, row.get("sentence", ""), more
+        yield f"{tsv.name}:{number}", tsv.parent / "clips" / name, row["sentence"], more
 
 
-def table(path: Path) -> Iterator[Row]:
-    """A CSV or TSV with a header; paths are relative to it."""
+def table(path: Path) -> Rows:
+    """A CSV (commas, or semicolons as Excel writes in Russia) or TSV with a header; paths are relative to it."""
     delimiter = "\t" if path.suffix == ".tsv" else ","
     for number, row in _table(path, delimiter):
         yield _row(f"{path.name}:{number}", path.parent, row)
 
 
-def folder(path: Path) -> Iterator[Row]:
+def folder(path: Path) -> Rows:
     """Every recording that has a text file of the same name beside it; the subfolder is the speaker."""
     for audio in sorted(path.rglob("*")):
         text = audio.with_suffix(".txt")
@@ -74,10 +85,15 @@ def folder(path: Path) -> Iterator[Row]:
             inside = audio.relative_to(path)
             speaker = inside.parts[0] if len(inside.parts) > 1 else None
             more = {"id": str(inside.with_suffix("")), "speaker": speaker}
-            yield str(inside), audio, text.read_text(encoding="utf-8-sig").strip(), more
+            try:
+                said = text.read_text(encoding="utf-8-sig").strip()
+            except (OSError, UnicodeDecodeError):
+                yield _fault(str(inside.with_suffix(".txt")), NOT_UTF8)
+                continue
+            yield str(inside), audio, said, more
 
 
-def hugging_face(path: Path) -> Iterator[Row]:
+def hugging_face(path: Path) -> Rows:
     """A dataset folder in the "audiofolder" layout: `metadata.csv` or `metadata.jsonl` in it or in its split
     folders."""
     found = sorted(p for name in ("metadata.csv", "metadata.jsonl") for p in path.rglob(name))
@@ -94,52 +110,67 @@ def hugging_face(path: Path) -> Iterator[Row]:
         split = metadata.parent.name if metadata.parent != path else None
         rows = _table(metadata, ",") if metadata.suffix == ".csv" else _json_lines(metadata)
         for number, row in rows:
-            where, audio, text, more = _row(f"{metadata.relative_to(path)}:{number}", metadata.parent, row)
-            yield where, audio, text, {"split": split, **more}
+            found_row = _row(f"{metadata.relative_to(path)}:{number}", metadata.parent, row)
+            if not isinstance(found_row, Fault):
+                found_row[3]["split"] = found_row[3]["split"] or split
+            yield found_row
 
 
-def _row(where: str, base: Path, row: Mapping[str, Any]) -> Row:
+def _row(where: str, base: Path, row: Mapping[str, Any]) -> Row | Fault:
     audio = next((str(row[name]) for name in _AUDIO if row.get(name)), "")
     text = next((str(row[name]) for name in _TEXT if row.get(name) is not None), None)
     if not audio or text is None:
-        columns = ", ".join(map(str, row))
-        raise BadManifest(
-            faults=[
-                _fault(
-                    where,
-                    Text(
-                        f"нет столбцов с записью и текстом (есть: {columns}).",
-                        f"no columns with the recording and the text (there are: {columns}).",
-                    ),
-                )
-            ]
-        )
+        return _no_columns(where, row)
     more = {name: row.get(name) for name in _OPTIONAL}
-    if isinstance(more["snr_db"], str):
-        more["snr_db"] = float(more["snr_db"]) if more["snr_db"] else None
+    try:
+        more["snr_db"] = None if more["snr_db"] in (None, "") else float(more["snr_db"])
+    except (TypeError, ValueError):
+        return _fault(where, Text("«snr_db» — не число.", "“snr_db” is not a number."))
     return where, base / audio, text, more
+
+
+def _no_columns(where: str, row: Mapping[str, Any]) -> Fault:
+    columns = ", ".join(map(str, row))
+    return _fault(
+        where,
+        Text(
+            f"нет записи или текста (есть столбцы: {columns}).",
+            f"no recording or no text (there are the columns: {columns}).",
+        ),
+    )
 
 
 def _table(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
+            head = file.readline()
+            file.seek(0)
+            if delimiter == "," and "," not in head and ";" in head:
+                delimiter = ";"
             # A TSV of Common Voice holds bare quotation marks in its sentences.
             plain = csv.DictReader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
             reader = plain if delimiter == "\t" else csv.DictReader(file, delimiter=delimiter)
             for number, row in enumerate(reader, start=2):
                 yield number, {key: value or "" for key, value in row.items() if isinstance(key, str)}
     except (OSError, UnicodeDecodeError, csv.Error):
-        unreadable = Text("таблица не читается.", "the table cannot be read.")
-        raise BadManifest(faults=[_fault(path.name, unreadable)]) from None
+        raise BadManifest(faults=[_fault(path.name, NOT_UTF8)]) from None
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError):
+        raise BadManifest(faults=[_fault(path.name, NOT_UTF8)]) from None
+    for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield number, json.loads(line)
+            try:
+                fields = json.loads(line)
+            except (ValueError, RecursionError):
+                fields = None
+            yield number, fields if isinstance(fields, dict) else {}
 
 
-IMPORTERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+IMPORTERS: dict[str, Callable[[Path], Rows]] = {
     "common-voice": common_voice,
     "csv": table,
     "folder": folder,

@@ -20,6 +20,7 @@ from evaluation.predictions import FILE_NAME, Prediction, PredictionFile
 from evaluation.systems import System
 from merger.bilingual import Text
 from merger.errors import BadParameter, Fault
+from merger.transaction import disk_errors
 
 if TYPE_CHECKING:
     from evaluation.transcriber import TranscribeOptions
@@ -152,7 +153,8 @@ def run_steps(
 ) -> Generator[RunProgress, None, list[Prediction]]:
     """`run`, which stops after every piece of work for whoever shares the device; `piece`: clips at a time."""
     options = options.settled()
-    output.mkdir(parents=True, exist_ok=True)
+    with disk_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
     if (output / FILE_NAME).exists() and not resume:
         raise _occupied(output)
     file = PredictionFile(output / FILE_NAME)
@@ -163,9 +165,11 @@ def run_steps(
     if work:
         yield progress.told(work[0].system.name, None)
     for done, predictions in executor.run(todo, options):
-        file.append(predictions)
+        with disk_errors(output):
+            file.append(predictions)
         yield progress.advance(done)
-    _note_run(output, systems, options, executor)
+    with disk_errors(output):
+        _note_run(output, systems, options, executor)
     wanted = {(w.system.key, decoding, e.sha256) for w in work for e in w.entries}
     return [prediction for key, prediction in file.known.items() if key in wanted]
 

@@ -73,18 +73,19 @@ def run_merge(arguments: Sequence[str], lang: str) -> int:
     if given.get("--help"):
         print(help_text(lang))
         return 0
-    reports, names = _merge(read_request(given, faults), lang)
+    reports, names, base = _merge(read_request(given, faults), lang)
     for report in reports:
         log.info("%s", json.dumps(report.to_json("en"), ensure_ascii=False))
     if given.get("--json"):
         print(json.dumps({"ok": True, "results": [report.to_json(lang) for report in reports]}, ensure_ascii=False))
     else:
         for report in reports:
-            print(report_text(report, lang, names[:2], names[2]))
+            print(report_text(report, lang, names, base))
     return 0
 
 
-def _merge(request: MergeRequest, lang: str) -> tuple[list[Any], tuple[Any, Any, Any]]:
+def _merge(request: MergeRequest, lang: str) -> tuple[list[Any], list[str], str | None]:
+    """The reports, the names of the models (two at least) and that of the base."""
     from merger.compatibility import open_all
     from merger.disk import merge_outputs
     from merger.engine import BASE
@@ -111,7 +112,7 @@ def _merge(request: MergeRequest, lang: str) -> tuple[list[Any], tuple[Any, Any,
     finally:
         bar.close()
     base = sources[BASE].name if BASE in sources else None
-    return reports, (models[0], models[-1] if len(models) < 2 else models[1], base)
+    return reports, models if len(models) > 1 else models * 2, base
 
 
 def run_methods(arguments: Sequence[str], lang: str) -> int:
@@ -143,7 +144,7 @@ def run_verify(arguments: Sequence[str], lang: str) -> int:
     else:
         size = byte_size(found.nbytes, lang)
         words_found = Text(
-            f"Цело: {found.tensors} тензоров, {size}, {found.files} файлов; метод {found.record['performed']}.",
+            f"Цело: тензоров {found.tensors}, {size}, файлов {found.files}; метод {found.record['performed']}.",
             f"Whole: {found.tensors} tensors, {size}, {found.files} files; method {found.record['performed']}.",
         )
         print(words_found.get(lang))

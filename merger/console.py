@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 from merger.bilingual import Text, byte_size, number
@@ -79,9 +80,9 @@ def error_text(error: WhisperMergeError, lang: str) -> str:
     return f"{word} {error.code}: {error.sentence(lang)} {error.remedy(lang)}".rstrip()
 
 
-def report_text(report: MergeReport, lang: str, names: tuple[str, str], base: str | None) -> str:
-    """The closing line of one output, and its warnings."""
-    sentence = report.recipe.sentence(lang, *names, base)
+def report_text(report: MergeReport, lang: str, names: Sequence[str], base: str | None) -> str:
+    """The closing line of one output, and its warnings. names: those of the models, at least two."""
+    sentence = report.recipe.sentence(lang, names[0], names[1], base, names[2:])
     size, rate = byte_size(report.nbytes, lang), byte_size(round(report.nbytes / max(report.seconds, 1e-6)), lang)
     lines = [
         Text(

@@ -196,7 +196,8 @@ class MissingShard(ModelFileError):
 
 
 class MissingFile(ModelFileError):
-    """A folder or a file that a model needs is not there. Facts: `file`, `detail`."""
+    """A folder or a file that is needed is not there. Facts: `file`, `detail`; `advice` (Text) where it is not a
+    model that is missing."""
 
     code = "MISSING_FILE"
     sentence_text = Text("Не найдено: «{file}» ({detail}).", "Not found: “{file}” ({detail}).")
@@ -204,6 +205,10 @@ class MissingFile(ModelFileError):
         "Проверьте путь; папка модели содержит config.json и model.safetensors.",
         "Check the path; a model folder holds config.json and model.safetensors.",
     )
+
+    def remedy(self, lang: str) -> str:
+        advice: Text = self.facts.get("advice", self.remedy_text)
+        return advice.get(lang)
 
 
 class NonfiniteWeights(ModelFileError):

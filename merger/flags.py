@@ -88,6 +88,17 @@ def parameter_flags() -> dict[str, ParameterSpec]:
     return flags
 
 
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """`--flag -0.2,1.2` as `--flag=-0.2,1.2`: argparse takes only a lone negative number for a value."""
+    takes_value, joined = {*FLAGS, *parameter_flags()}, list[str]()
+    for word in arguments:
+        if joined and joined[-1] in takes_value and re.match(r"-[\d.,]", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 def parse_arguments(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Fault]]:
     """Flag → text (a list for those that may be repeated, True for switches), and what is wrong with the flags.
 
@@ -98,7 +109,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Faul
         parser.add_argument(flag, dest=flag, action="append")
     for flag in SWITCHES:
         parser.add_argument(flag, *(["-h"] if flag == "--help" else []), dest=flag, action="store_true")
-    found, unknown = parser.parse_known_args(list(arguments))
+    found, unknown = parser.parse_known_args(_joined(arguments))
     given: dict[str, Any] = {flag: value for flag, value in vars(found).items() if value}
     faults = [
         fault(f"Незнакомый ключ «{word}».", f"Unknown argument “{word}”.", "Посмотрите --help.", "See --help.", word)

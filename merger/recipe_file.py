@@ -33,7 +33,8 @@ def read_recipe_file(path: str | Path) -> StoredRecipe:
             raw = stream.read(MAX_RECIPE_BYTES + 1)
         text = raw.decode("utf-8")
     except OSError as error:
-        raise MissingFile(file=file.name, detail=Text("файл рецепта", "the recipe file")) from error
+        advice = Text("Проверьте путь к рецепту.", "Check the path of the recipe.")
+        raise MissingFile(file=file.name, detail=Text("файл рецепта", "the recipe file"), advice=advice) from error
     except UnicodeDecodeError:
         raise recipe_fault("Рецепт — не текст в UTF-8.", "The recipe is not UTF-8 text.") from None
     if len(raw) > MAX_RECIPE_BYTES:

@@ -30,6 +30,7 @@ REFUSALS = frozenset(
         errno.EPERM,
         errno.EROFS,
         errno.ENOTDIR,
+        errno.EEXIST,
         errno.ENOENT,
         errno.EEXIST,
         errno.ENAMETOOLONG,

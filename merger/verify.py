@@ -123,6 +123,7 @@ def verify_folder(folder: str | Path, on_progress: Callable[[int, int], None] | 
     the tensor), NonfiniteWeights, …
     """
     path = Path(folder)
+    _require_result(path)
     checksums = read_json(path / CHECKSUMS_FILE)
     if checksums.get("format") not in READABLE_FORMATS:
         detail = Text("это не результат этой программы", "this is no result of this program")
@@ -140,6 +141,19 @@ def verify_folder(folder: str | Path, on_progress: Callable[[int, int], None] | 
     _check_tensors(path, tensors, checksums["weights"], on_progress)
     total = sum(entry.nbytes for entry in tensors.values())
     return Verification(path, record, len(tensors), total, len(checksums["files"]))
+
+
+def _require_result(folder: Path) -> None:
+    """Raises MissingFile where there is no folder, or none that a merge has made."""
+    if not folder.is_dir():
+        advice = Text("Проверьте путь.", "Check the path.")
+        raise MissingFile(file=str(folder), detail=Text("папка результата", "the folder of a result"), advice=advice)
+    if not (folder / CHECKSUMS_FILE).is_file():
+        raise MissingFile(
+            file=CHECKSUMS_FILE,
+            detail=Text(f"по нему сверяют папку «{folder.name}»", f"the folder “{folder.name}” is checked against it"),
+            advice=Text("Проверить можно папку, которую сделала эта программа.", "Name a folder that a merge made."),
+        )
 
 
 def _name(checksums: Mapping[str, Any]) -> str:

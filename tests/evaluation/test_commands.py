@@ -1,12 +1,14 @@
 """`python -m evaluation` as a user calls it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evaluation.__main__ import main
+from evaluation.arguments import read_recipe
 from tests.conftest import TinyPair
 from tests.evaluation.trio import write_corpus
 
@@ -115,3 +117,42 @@ def test_import_run_report_who(tmp_path: Path, trio: TinyPair, capsys: pytest.Ca
     assert found["texts"]["clip0"].keys() == {"aa", "ab", "ba", "bb"}
     assert main(["who", str(tmp_path / "clip0.wav"), *models, "--device", "cpu"]) == 0
     assert "ab:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["m.jsonl"], "не указано: --output"),
+        (["m.jsonl", "--output", "o", "--batch", "0"], "--batch: нужно целое от 1, а не «0»"),
+        (["m.jsonl", "--output", "o", "--repeats", "-1"], "--repeats: нужно целое от 0, а не «-1»"),
+        (["m.jsonl", "--output", "o", "--level", "L9"], "--level: нет значения 'L9'; есть 'L0', 'L1', 'L2', 'L3'"),
+        (["m.jsonl", "--output"], "у --output нет значения"),
+        (["m.jsonl", "--output", "o", "--nonsense"], "незнакомо: --nonsense"),
+        (["score", "none.jsonl"], "Проверьте путь к файлу."),
+        (["report", "m.jsonl", "--output", "o"], "Укажите папку, в которую писал прогон."),
+    ],
+)
+def test_mistakes_are_told_in_russian(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--lang", "ru"]) != 0
+    err = capsys.readouterr().err
+    assert words in err and not re.search("argument|required|choose|expected", err)
+
+
+def test_the_recipe_of_a_merged_folder_is_a_recipe(tmp_path: Path) -> None:
+    merged = tmp_path / "our-mix"
+    merged.mkdir()
+    (merged / "recipe.json").write_text('{"format": "whisper-merge/2", "recipe": {"method": "slerp"}}')
+    (tmp_path / "by-hand.yaml").write_text("method: ties")
+    assert [read_recipe(str(path))[0] for path in (merged / "recipe.json", tmp_path / "by-hand.yaml")] == [
+        "our-mix", "by-hand",
+    ]  # fmt: skip
+    name, recipe = read_recipe(f"mine={merged / 'recipe.json'}")
+    assert (name, recipe.method) == ("mine", "slerp")
+
+
+def test_a_report_that_cannot_be_written(tmp_path: Path, trio: TinyPair, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest, taken = write_corpus(tmp_path, clips=1), tmp_path / "taken"
+    taken.write_text("a file")
+    for output in (taken, taken / "inside"):
+        assert main([str(manifest), "--model", f"a={trio.a}", "--output", str(output), "--repeats", "0"]) == 1
+        assert "OUTPUT_NOT_WRITABLE" in capsys.readouterr().err

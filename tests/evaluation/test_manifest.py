@@ -178,3 +178,45 @@ def test_importers_without_data(tmp_path: Path) -> None:
                          ("huggingface", tmp_path / "t")):  # fmt: skip
         with pytest.raises(BadManifest):
             import_corpus(kind, source, tmp_path / "out.jsonl")
+
+
+def test_a_split_folder_names_the_split(tmp_path: Path) -> None:
+    path, _ = import_corpus("huggingface", corpus("huggingface", tmp_path), tmp_path / "out.jsonl")
+    assert [entry.split for entry in read_manifest(path).entries] == ["test", "test"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "content"),
+    [
+        ("huggingface", "test/metadata.jsonl", b'{"file_name": "a.wav", "text": "\xd0\xb4"}\n{"file_na\n[1]\n'),
+        ("csv", "x.csv", b"path,sentence,snr_db\na.wav,x,10\nb.wav,y,loud\nb.wav,,\n"),
+        ("common-voice", "test.tsv", b"client_id\tpath\tsentence\ns1\ta.wav\tx\ns2\t\ty\ns3\t\tz\n"),
+        ("folder", "s2/b.txt", "нет".encode("cp1251")),
+    ],
+)
+def test_rows_that_cannot_be_used_are_faults(tmp_path: Path, kind: str, file: str, content: bytes) -> None:
+    """Each is named, and left out only where that was asked for; none ends the import by itself."""
+    source = corpus(kind, tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(BadManifest) as caught:
+        import_corpus(kind, source, tmp_path / "out.jsonl")
+    assert len(caught.value.faults) == (1 if kind == "folder" else 2 if kind != "csv" else 1)
+    path, skipped = import_corpus(kind, source, tmp_path / "out.jsonl", skip_bad=True)
+    assert skipped == list(caught.value.faults) and read_manifest(path).entries[0].audio.name == "a.wav"
+
+
+def test_a_csv_with_semicolons(tmp_path: Path) -> None:
+    source = corpus("csv", tmp_path)
+    source.write_text("path;sentence\na.wav;да, вот\n", encoding="utf-8")
+    path, _ = import_corpus("csv", source, tmp_path / "out.jsonl")
+    assert [entry.text for entry in read_manifest(path).entries] == ["да, вот"]
+
+
+@pytest.mark.parametrize("content", ["нет".encode("cp1251"), None])
+def test_tables_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    for kind, file in (("csv", "x.csv"), ("huggingface", "metadata.jsonl")):
+        (tmp_path / file).unlink(missing_ok=True)
+        if content is not None:
+            (tmp_path / file).write_bytes(content)
+        with pytest.raises(BadManifest):
+            import_corpus(kind, tmp_path if kind == "huggingface" else tmp_path / file, tmp_path / "out.jsonl")

@@ -131,3 +131,24 @@ def test_log_file_has_the_recipe_and_no_secret(shell: Shell, tmp_path: Path) -> 
     assert shell("--method", "direct", "--log", str(log))[0] == 0
     text = log.read_text()
     assert '"performed": "direct"' in text and "arguments" in text
+
+
+@pytest.mark.parametrize("value", ["-0.2,1.2", "-.5,1.5", "-1"])
+def test_a_negative_weight_is_named_as_such(shell: Shell, value: str) -> None:
+    """It begins like a flag, and is a value all the same."""
+    status, _, err = shell("--method", "ties", "--encoder-weights", value, "--lang", "en")
+    assert status == 2 and "--encoder-weights" in err
+    assert "lacks its value" not in err and "BAD_PARAMETER" in err
+
+
+def test_every_model_is_called_by_its_name(shell: Shell, tiny_pair: TinyPair) -> None:
+    third = shutil.copytree(tiny_pair.b, tiny_pair.b.parent / "dachnaya")
+    status, out, _ = shell("--method", "linear", "--model", f"c={third}:2", "--lang", "en")
+    assert status == 0 and "dachnaya" in out
+
+
+def test_what_is_no_result_cannot_be_verified(tiny_pair: TinyPair, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, words in ((tiny_pair.a.parent / "nowhere", "Проверьте путь."), (tiny_pair.a, "сделала эта программа")):
+        assert main(["verify", str(folder), "--lang", "ru"]) == 1
+        err = capsys.readouterr().err
+        assert "MISSING_FILE" in err and words in err and folder.name in err and "config.json" not in err
