@@ -34,9 +34,10 @@ WM.island("blind", (root) => {
       el("div.wm-row", {}, el("h2.wm-grow", {}, t(round.vote ? "blind.revealed" : "blind.question")), button(t("blind.next"), start, { kind: round.vote ? "primary" : "plain" })),
       el("p.wm-quiet", { role: "status" }, round.vote ? t("blind.thanks") : ready ? t("blind.ready") : t("blind.listen.first", { time: WM.seconds(Math.max(0, round.due - heard())) })),
       el("div.wm-cards", { style: { "--cards": round.texts.length } }, round.texts.map((text, index) => el("article.wm-cardlet", { data: { won: String(round.vote === String(index)) } },
-        el("h3", {}, String(index + 1), round.labels && el("span.wm-quiet", {}, " — ", round.labels[index].map(pick).join("; "))),
+        el("h3", {}, String(index + 1)),
         el("p.wm-said", { lang: "ru" }, text || t("silent")),
-        !round.vote && button(t("blind.best", { n: index + 1 }), () => vote(index), { disabled: !ready, focus: `vote-${index}` })))),
+        // The name stands where the button was: nothing moves when it is told.
+        round.labels ? el("p.wm-who", {}, round.labels[index].map(pick).join("; ")) : button(t("blind.best", { n: index + 1 }), () => vote(index), { disabled: !ready, focus: `vote-${index}` })))),
       !round.vote && el("div.wm-row", {}, button(t("blind.same"), () => vote("same"), { disabled: !ready }), button(t("blind.bad"), () => vote("bad"), { disabled: !ready })));
   };
   const table = (title, told) => el("div.wm-stack", {}, el("h3", {}, title, " ", el("span.wm-quiet", {}, WM.plural(told.votes, "votes"))),

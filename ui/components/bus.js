@@ -27,7 +27,7 @@ window.WM = (() => {
     if (value < 1) return number(value, 2) + "\u00a0" + t("unit.s");
     if (value < 60) return number(value, 1) + "\u00a0" + t("unit.s");
     const whole = Math.round(value);
-    return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+    return `${Math.floor(whole / 60)}\u00a0${t("unit.min")} ${whole % 60}\u00a0${t("unit.s")}`;
   };
   const plural = (count, key) => {
     const rule = new Intl.PluralRules(lang).select(count);
@@ -88,6 +88,14 @@ window.WM = (() => {
     el(`button.wm-button.wm-${kind}`, { type: "button", onclick, title, "aria-label": label ? null : title, "data-focus": focus ?? (label || title), ...rest },
       name && icon(name), label && el("span", {}, label));
 
+  // What cannot be brought back is asked about, in place: the first press arms the button, the second one acts.
+  const sure = (title, act, { icon: name = "trash", focus } = {}) => {
+    const ask = t("delete.sure");
+    const node = button("", () => { if (node.dataset.armed) { act(); return; } node.dataset.armed = "true"; node.setAttribute("aria-label", `${title}: ${ask}`); node.replaceChildren(el("span", {}, ask)); }, { icon: name, kind: "ghost", title, focus });
+    node.addEventListener("blur", () => { delete node.dataset.armed; node.setAttribute("aria-label", title); node.replaceChildren(icon(name)); });
+    return node;
+  };
+
   // ---- state -------------------------------------------------------------------------------------------------------
   const storage = (() => {
     const memory = {};
@@ -140,12 +148,21 @@ window.WM = (() => {
   const paste = (text) => take(text).catch(() => null);
   const attempt = (action, payload, options) => call(action, payload, options).catch(() => null);
   const watch = async () => {
+    let refused = false;
     for (;;) {
       const answer = await Promise.race([
         server.watch({ owner, known: versions }),
         new Promise((resolve) => setTimeout(resolve, 40000)),
       ]).catch(() => null);
-      if (answer) { if (lost) { lost = false; document.body.classList.remove("wm-lost"); } accept(answer.slices); continue; }
+      if (answer && lost) { lost = false; document.body.classList.remove("wm-lost"); }
+      if (answer?.error) {   // refused, not lost: said once, and asked again when it may be
+        if (!refused) toast(answer.error);
+        refused = true;
+        await new Promise((resolve) => setTimeout(resolve, 1000 * (answer.retry_after ?? 5)));
+        continue;
+      }
+      refused = false;
+      if (answer) { accept(answer.slices); continue; }
       lost = true;
       document.body.classList.add("wm-lost");
       await new Promise((resolve) => setTimeout(resolve, 1500));
@@ -176,6 +193,9 @@ window.WM = (() => {
         box.id && el("p.wm-code", {}, `${box.code} · ${box.id}`)),
       button("", () => node.remove(), { icon: "close", kind: "ghost", title: t("close") }));
     area.append(node);
+    // In the top layer, and last there: an open dialog or the phone's sheet must not hide what went wrong in it.
+    if (area.matches(":popover-open")) area.hidePopover();
+    area.showPopover();
     while (area.children.length > 3) area.firstChild.remove();
     setTimeout(() => node.remove(), kind === "good" ? 4000 : 15000);
   };
@@ -226,7 +246,7 @@ window.WM = (() => {
     document.dispatchEvent(new CustomEvent("wm-tab", { detail: tab }));
   };
 
-  return { t, pick, download, number, short, percent, seconds, plural, el, svg, fill, icon, mark, button, on, call, attempt, paste, voting, announce, toast, key, typing, island, start, show,
+  return { t, pick, download, number, short, percent, seconds, plural, el, svg, fill, icon, mark, button, sure, on, call, attempt, paste, voting, announce, toast, key, typing, island, start, show,
     storage, query, owner, slices, keys,
     get lang() { return lang; }, get pending() { return pending; }, get boot() { return boot; }, upload: (file) => upload(file) };
 })();

@@ -62,7 +62,7 @@ WM.island("evaluation", (root) => {
   const interval = (cell) => cell == null || cell.value == null ? "—" : [el("b", {}, WM.percent(cell.value)), cell.low != null && el("span.wm-quiet", {}, ` ${WM.number(cell.low * 100, 1)} … ${WM.number(cell.high * 100, 1)}`)];
   const letter = (role) => mark(role === "saved" ? "merged" : role);
   const table = (told) => el("div.wm-scroll", {}, el("table.wm-outcome", {},
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("evaluation.system")), el("th", { scope: "col", title: t("wer.help") }, t("wer")), el("th", { scope: "col", title: t("cer.help") }, t("cer")))),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("evaluation.system")), el("th", { scope: "col", title: t("wer.help") }, t("wer"), " ", el("span.wm-quiet", {}, t("evaluation.interval"))), el("th", { scope: "col", title: t("cer.help") }, t("cer"), " ", el("span.wm-quiet", {}, t("evaluation.interval"))))),
     el("tbody", {}, told.rows.map((row) => el("tr", {}, el("th", { scope: "row" }, el("div.wm-row", { title: row.sentence ? pick(row.sentence) : null }, letter(row.role), el("span.wm-title", {}, row.title ? pick(row.title) : row.role === "merged" ? t("merged") : row.name))), el("td", {}, interval(row.wer)), el("td", {}, interval(row.cer)))))));
   const keep = async (told, name, type) => { const text = await WM.attempt("evaluation.file", { id: told.id, name }); if (text != null) WM.download(`${told.id}.${name.replace(/^report\.../, "report")}`, (type === "text/csv" ? "\ufeff" : "") + text, type); };
   const again = (told) => [button(t("evaluation.resume"), () => WM.attempt("evaluation.resume", { id: told.id }), { focus: "resume-evaluation" }),
@@ -115,7 +115,7 @@ WM.island("evaluation", (root) => {
     fill(past, el("h2", {}, t("evaluation.past")), list.map((one) => el("article.wm-before", {},
       el("div.wm-grow", {}, el("b", {}, new Date(one.created * 1000).toLocaleString(WM.lang, { dateStyle: "medium", timeStyle: "short" })), " · ", el("span.wm-title", {}, pick(one.name)), el("p.wm-quiet.wm-title", {}, one.verdict ? pick(one.verdict) : t("evaluation.state." + one.state))),
       el("div.wm-row", {}, one.state === "done" ? button(t("evaluation.open"), () => WM.attempt("evaluation.show", { id: one.id }), { kind: "small", focus: `open-${one.id}` }) : one.state !== "running" && button(t("evaluation.resume"), () => WM.attempt("evaluation.resume", { id: one.id }), { kind: "small", focus: `resume-${one.id}` }),
-        one.state !== "running" && button("", async () => { await WM.attempt("evaluation.forget", { id: one.id }); load(); }, { icon: "trash", kind: "ghost", title: t("evaluation.forget"), focus: `forget-${one.id}` })))));
+        one.state !== "running" && WM.sure(t("evaluation.forget"), async () => { await WM.attempt("evaluation.forget", { id: one.id }); load(); }, { focus: `forget-${one.id}` })))));
   };
 
   for (const kind of ["dragover", "dragenter"]) setup.addEventListener(kind, (event) => { event.preventDefault(); setup.classList.add("wm-drop"); });

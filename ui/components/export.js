@@ -10,7 +10,7 @@ WM.island("export", (root) => {
     const { recipe, models, export: told } = WM.slices;
     const running = told && ["queued", "running"].includes(told.job.state);
     fill(before, el("h2", {}, t("export.title")), el("p", {}, recipe ? pick(recipe.sentence) : ""), el("p.wm-quiet", {}, t("export.hint")),
-      el("div.wm-row", {}, !WM.boot.public && el("label.wm-grow", { for: "wm-export-name" }, t("export.name"), name),
+      el("div.wm-row.wm-named", {}, !WM.boot.public && el("label", { for: "wm-export-name" }, t("export.name"), name),
         button(t("export.start"), () => WM.attempt("export.start", { name: name.value.trim() }), { kind: "primary", disabled: Boolean(running) || models?.verdict?.state !== "ok", focus: "export" })));
   };
   const line = (state, text, detail) => el("div.wm-proof", { data: { state } }, icon(state === "good" ? "check" : state === "bad" ? "warn" : "reset"), el("div", {}, el("b", {}, text), detail && el("p.wm-quiet", {}, detail)));
@@ -46,8 +46,8 @@ WM.island("export", (root) => {
       result && [
         pick(result.report).warnings.map((one) => el("p.wm-note.wm-warn", {}, one)),
         line("good", t("export.done", { time: WM.seconds(pick(result.report).seconds) })), proof(told),
-        el("div.wm-scroll", {}, el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("export.file")), el("th", { scope: "col" }, t("export.size")), el("th", { scope: "col" }, ""))),
-          el("tbody", {}, result.files.map((file) => el("tr", {}, el("td", {}, file.name), el("td", {}, pick(file.size)), el("td", {}, file.small && button(t("export.take"), () => take(file), { kind: "small", focus: `take-${file.name}` }))))))),
+        el("div.wm-scroll", {}, el("table.wm-files", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("export.file")), el("th", { scope: "col" }, t("export.size")), el("th", { scope: "col" }, ""))),
+          el("tbody", {}, result.files.map((file) => el("tr", {}, el("td", {}, file.name), el("td", {}, pick(file.size)), el("td", {}, !file.small ? el("span.wm-quiet", {}, t("export.large")) : button(t("export.take"), () => take(file), { kind: "small", focus: `take-${file.name}` }))))))),
         result.card && el("details", {}, el("summary", {}, t("export.card")), el("pre.wm-model-card", { tabindex: 0 }, result.card)),
         sending(), who?.way === "login" && !who.name && el("p.wm-row", {}, el("a.wm-button.wm-plain", { href: "/login/huggingface?_target_url=" + encodeURIComponent(location.pathname + location.search + "#export"), target: window.top === window ? null : "_blank", rel: "noopener" }, t("export.hub.login"))),
         (who?.way === "token" || who?.name) && el("form.wm-row", { onsubmit: (event) => { event.preventDefault(); WM.attempt("export.push", { repository: repository.value.trim(), open: open.checked }); } }, el("div.wm-grow", {}, repository), who.name && el("span.wm-quiet", {}, t("export.hub.as", { name: who.name })), el("label.wm-check", {}, open, t("export.hub.open")), button(t("export.hub.push"), null, { type: "submit" })),

@@ -80,7 +80,7 @@ WM.island("grid", (root) => {
     const sample = (kind, label) => el("span", {}, el("span.wm-word", { data: { mark: kind }, "aria-hidden": "true" }, t("legend.word")), " ", label);
     fill(legend,
       el("span", {}, result?.slots?.length ? WM.plural(differing, "differences") : "\u00a0"),
-      button(t("next"), next, { kind: "small", disabled: !differing, focus: "next" }),
+      button([t("next"), el("span.wm-key", {}, "\u00a0(N)")], next, { kind: "small", disabled: !differing, focus: "next" }),
       sample("a", t("legend.a")), sample("b", t("legend.b")), sample("alone", t("legend.alone")), el("span", {}, "∅ ", t("legend.missing")),
       el("span.wm-grow"),
       el("label.wm-check", {}, el("input", { type: "checkbox", checked: only, "data-focus": "only", onchange: (event) => { only = event.target.checked; draw(); } }), t("only")),

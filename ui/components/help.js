@@ -77,7 +77,7 @@ WM.island("help", (root) => {
     if (!needle) parts.push(extra("help.methods"), pictures(), extra("help.demo"), el("p", {}, t("help.demo.text")), extra("help.mic"), el("p", {}, t("help.mic.text")), extra("help.marks"), el("p", {}, t("help.marks.text")));
     for (const section of found) {
       const heading = el(`h${section.level}`, { tabindex: -1 }, inline(section.title, needle));
-      if (section.level === 2) anchors.push([section.title, heading]);
+      if (section.level === 2 || needle) anchors.push([section.title, heading]);      // what was found is the contents
       parts.push(heading, body(section.lines, needle));
     }
     fill(article, parts.length ? parts : el("div.wm-empty", {}, t("history.none")));

@@ -22,7 +22,7 @@ WM.island("history", (root) => {
       el("input.wm-note-field", { type: "text", value: row.note, placeholder: t("history.note"), "aria-label": t("history.note"), maxlength: 2000, "data-focus": `note-${row.id}`, onchange: (event) => { row.note = event.target.value; WM.attempt("history.note", { id: row.id, note: row.note }); } })),
     el("div.wm-do.wm-stack", { style: { gap: "6px" } }, el("div.wm-row.wm-figures", {}, scores(row)),
       el("div.wm-row", {}, button(t("history.restore"), async () => { await WM.attempt("history.restore", { id: row.id }); WM.show("listen"); }, { kind: "small", focus: `restore-${row.id}` }),
-        button("", async () => { await WM.attempt("history.delete", { id: row.id }); picked.delete(row.id); rows = rows.filter((one) => one !== row); draw(); }, { icon: "trash", kind: "ghost", title: t("history.delete"), focus: `delete-${row.id}` }))));
+        WM.sure(t("history.delete"), async () => { await WM.attempt("history.delete", { id: row.id }); picked.delete(row.id); rows = rows.filter((one) => one !== row); draw(); }, { focus: `delete-${row.id}` }))));
   const label = (method, key) => pick(WM.boot.methods.find((one) => one.name === method)?.parameters.find((one) => one.key === key)?.label) || key;
   const flat = (row) => {
     const out = { [t("method")]: row.recipe.method };

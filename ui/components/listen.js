@@ -17,7 +17,7 @@ WM.island("listen", (root) => {
     } catch (fault) { if (!fault.coded) WM.toast({ sentence: t("error.upload", { name: one.name }), remedy: t("error.upload.remedy") }); }
     uploading -= 1; draw();
   };
-  let uploading = 0, drawn = null, inView = null;
+  let uploading = 0, drawn = null, inView = null, open = false;
 
   // ---- microphone ----------------------------------------------------------------------------------------------------------
   const record = async () => {
@@ -60,15 +60,26 @@ WM.island("listen", (root) => {
   };
   const clock = el("span.wm-figures"), level = el("span");
 
-  const chip = (clip) => el("button.wm-clip", { type: "button", "aria-pressed": String(WM.slices.clip?.id === clip.id), title: pick(clip.name), "data-focus": `clip-${clip.id}`, onclick: () => { WM.attempt("clips.choose", { id: clip.id }); WM.step("sample"); } },
-    el("span", {}, pick(clip.name)), el("span.wm-quiet", {}, [state(clip), pick(clip.tag), WM.seconds(clip.seconds)].filter(Boolean).join(" · ")));
+  const chip = (clip, tabindex = 0) => el("button.wm-clip", { type: "button", "aria-pressed": String(WM.slices.clip?.id === clip.id), title: [pick(clip.name), pick(clip.tag)].filter(Boolean).join(" · "), "data-focus": `clip-${clip.id}`, tabindex, onclick: () => { open = false; WM.attempt("clips.choose", { id: clip.id }); WM.step("sample"); draw(); } },
+    el("span", {}, pick(clip.name)), el("span.wm-quiet", {}, [state(clip), WM.seconds(clip.seconds), pick(clip.tag)].filter(Boolean).join(" · ")));
   // By the recipe in force, by an older one, or not yet.
   const fresh = (clip) => WM.slices.heard?.[clip.id]?.key === WM.slices.recipe?.key;
-  const state = (clip) => { const heard = WM.slices.heard?.[clip.id]; return !heard ? null : !fresh(clip) ? t("stale") : heard.wer == null ? "✓" : "✓ " + WM.percent(heard.wer, 0); };
+  const state = (clip) => { const heard = WM.slices.heard?.[clip.id]; return !heard ? null : !fresh(clip) ? t("stale") : heard.wer == null ? "✓" : `✓ ${t("wer")} ${WM.percent(heard.wer, 0)}`; };
+  // The samples are one stop of the Tab key; arrows walk among them.
+  const step = (event) => {
+    const chips = [...event.currentTarget.children], at = chips.indexOf(document.activeElement);
+    const next = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: chips.length - 1 }[event.key];
+    if (next === undefined || at < 0) return;
+    event.preventDefault();
+    const chosen = chips[Math.max(0, Math.min(chips.length - 1, next))];
+    for (const one of chips) one.tabIndex = one === chosen ? 0 : -1;
+    chosen.focus();
+  };
   const busy = () => WM.slices.job?.kind === "shelf" && ["queued", "running"].includes(WM.slices.job.state);
   const draw = () => {
     const clips = WM.slices.clips ?? { samples: [], shelf: [] };
     const all = [...clips.shelf, ...clips.samples];
+    const first = Math.max(0, clips.samples.findIndex((clip) => clip.id === WM.slices.clip?.id));
     const scroll = [...root.querySelectorAll(".wm-shelf")].map((node) => node.scrollLeft);
     fill(card,
       el("div.wm-take", {},
@@ -78,10 +89,11 @@ WM.island("listen", (root) => {
           recorder ? el("span.wm-row", {}, clock, el("span.wm-level", { "aria-hidden": "true" }, level))
             : button(uploading ? t("uploading") : t("upload"), () => file.click(), { icon: "upload", disabled: uploading > 0, focus: "upload" }), file,
           !recorder && all.length > 1 && button(t("shelf.all"), () => WM.attempt("listen.all"), { icon: "list", title: t("shelf.all.help"), disabled: busy() || all.every(fresh), focus: "hear-all" })),
-        clips.samples.length ? el("div.wm-shelf", { role: "group", "aria-label": t("samples") }, clips.samples.map(chip)) : el("p.wm-quiet", {}, t("samples.none"))),
+        clips.samples.length ? el("div.wm-samples", {}, el("div.wm-shelf", { role: "toolbar", "aria-label": t("samples"), data: { open: String(open) }, onkeydown: step }, clips.samples.map((clip, index) => chip(clip, index === first ? 0 : -1))),
+          button(open ? t("samples.fold") : t("samples.all", { n: clips.samples.length }), () => { open = !open; draw(); }, { kind: "small", "aria-expanded": String(open), focus: "all-samples" })) : el("p.wm-quiet", {}, t("samples.none"))),
       clips.shelf.length > 0 && el("div.wm-shelf", { role: "group", "aria-label": t("shelf") }, el("span.wm-quiet", {}, t("shelf") + ":"),
-        clips.shelf.map((clip) => el("span.wm-clip-own", {}, chip(clip), button("", () => WM.attempt("clips.forget", { id: clip.id }), { icon: "close", kind: "ghost", title: t("shelf.remove", { name: pick(clip.name) }), focus: `forget-${clip.id}` }))),
-        el("p.wm-quiet.wm-privacy", {}, WM.plural(WM.boot.limits.keep_days, "shelf.privacy"))));
+        clips.shelf.map((clip) => el("span.wm-clip-own", {}, chip(clip), WM.sure(t("shelf.remove", { name: pick(clip.name) }), () => WM.attempt("clips.forget", { id: clip.id }), { icon: "close", focus: `forget-${clip.id}` })))),
+      clips.shelf.length > 0 && el("p.wm-quiet.wm-privacy", {}, WM.plural(WM.boot.limits.keep_days, "shelf.privacy")));
     root.querySelectorAll(".wm-shelf").forEach((node, index) => { node.scrollLeft = scroll[index] ?? 0; });
     if (WM.slices.clip?.id !== inView) {      // the chosen one is in sight, also when another screen has chosen it
       inView = WM.slices.clip?.id;

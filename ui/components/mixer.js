@@ -55,14 +55,16 @@ WM.island("mixer", (root) => {
     range.value = value;
     const box = el(`input.wm-number${pair ? ".wm-pair" : ""}`, { type: "text", inputmode: "decimal", "aria-label": t("slider.type", { label: pick(control.label) }), "data-focus": `${id}-n`, "data-key": key });
     const write = (number) => { box.value = pair ? `${WM.short(number, 3)} / ${WM.short(1 - number, 3)}` : WM.short(number, 4); range.setAttribute("aria-valuetext", spoken(control, number)); };
+    let held = value;      // not what the range says: it rounds to its step, and a typed number need not lie on one
     write(value);
     range.addEventListener("pointerdown", () => { dragging = true; });
     for (const end of ["pointerup", "pointercancel"]) range.addEventListener(end, () => { dragging = false; adopt(); });
-    range.addEventListener("input", () => { const number = Number(range.value); write(number); set(number, { later: true }); });
+    range.addEventListener("input", () => { held = Number(range.value); write(held); set(held, { later: true }); });
     box.addEventListener("change", () => {
       const number = Number(box.value.split("/")[0].trim().replace(",", "."));
-      if (!Number.isFinite(number) || box.value.trim() === "") { write(Number(range.value)); WM.toast({ sentence: t("slider.bad", { low: WM.short(control.low ?? 0), high: WM.short(control.high ?? 1) }) }); return; }
-      set(number, {});          // out of range: the server refuses with its sentence, and the old value comes back
+      const [low, high] = [control.low ?? 0, control.high ?? 1];
+      if (!Number.isFinite(number) || box.value.trim() === "" || number < low || number > high) { write(held); WM.toast({ sentence: t("slider.bad", { low: WM.short(low), high: WM.short(high) }) }); return; }
+      set(number, {});
     });
     return el("div.wm-control", {},
       el("div.wm-top", {}, el("label", { for: id, title: pick(control.help) }, pick(control.label)), box),
@@ -194,14 +196,16 @@ WM.island("mixer", (root) => {
     const number = (anchor) => (Array.isArray(anchor) ? anchor[0] : anchor);
     const top = between(kind) ? t("curve.toward", { name: name(aAtTop(kind) ? "a" : "b") }) : WM.short(kind.high ?? 1);
     const bottom = between(kind) ? t("curve.toward", { name: name(aAtTop(kind) ? "b" : "a") }) : WM.short(kind.low ?? 0);
-    return el("div", {}, el("div.wm-ends", {}, el("span", {}, "↑ " + top)),
-      el("div.wm-curve", {}, anchors.map((anchor, index) => {
+    const ramp = between(kind) ? (aAtTop(kind) ? ["b", "m", "a"] : ["a", "m", "b"]).map((role) => `var(--wm-${role}-line)`) : ["var(--wm-raised)", "var(--wm-m-line)"];
+    return el("div", {}, el("div.wm-ends.wm-one", {}, el("span", {}, "↑ " + top)),
+      el("div.wm-curve", { style: { "--track": `linear-gradient(0deg, ${ramp.join(", ")})` } }, anchors.map((anchor, index) => {
+        const told = el("output", { "aria-hidden": "true" }, WM.short(number(anchor), 3));
         const input = el("input", { type: "range", min: kind.low ?? 0, max: kind.high ?? 1, step: kind.step ?? 0.05, "data-focus": `curve-${id}-${index}`, "aria-label": t("curve.anchor", { n: index + 1, total: anchors.length }), "aria-orientation": "vertical",
-          oninput: (event) => { const next = clone(anchors), x = Number(event.target.value); next[index] = Array.isArray(anchor) ? [x, Math.round((1 - x) * 1e6) / 1e6] : x; anchors = next; set(next, { later: true }); } });
+          oninput: (event) => { const next = clone(anchors), x = Number(event.target.value); next[index] = Array.isArray(anchor) ? [x, Math.round((1 - x) * 1e6) / 1e6] : x; anchors = next; told.textContent = WM.short(x, 3); set(next, { later: true }); } });
         input.value = number(anchor);
-        return input;
+        return el("div", {}, told, input);
       })),
-      el("div.wm-ends", {}, el("span", {}, t("curve.first")), el("span", {}, t("curve.last"))), el("div.wm-ends", {}, el("span", {}, "↓ " + bottom)));
+      el("div.wm-ends", {}, el("span", {}, t("curve.first")), el("span", {}, t("curve.last"))), el("div.wm-ends.wm-one", {}, el("span", {}, "↓ " + bottom)));
   };
   const fine = (method) => {
     const tunable = method.parameters.filter((kind) => kind.per_part && (numeric(kind) || kind.kind === "source_weights"));
@@ -258,10 +262,9 @@ WM.island("mixer", (root) => {
         about(method)),
       method.parameters.map(control),
       fine(method),
-      el("div.wm-stack", { style: { gap: "8px" } },
-        el("label.wm-check", {}, el("input", { type: "checkbox", checked: state?.live !== false, "data-focus": "live", onchange: (event) => act("mixer.live", { live: event.target.checked }) }), t("live")),
-        state?.live === false && button(t("compare.now"), () => act("compare.run"), { kind: "primary", focus: "run" })),
       el("div.wm-tools-row", {},
+        el("div.wm-live", {}, el("label.wm-check", {}, el("input", { type: "checkbox", checked: state?.live !== false, "data-focus": "live", onchange: (event) => act("mixer.live", { live: event.target.checked }) }), t("live")),
+          state?.live === false && button(t("compare.now"), () => act("compare.run"), { kind: "primary", focus: "run" })),
         button("", () => act("mixer.undo"), { icon: "undo", kind: "ghost", title: t("undo"), disabled: !state?.can_undo }),
         button("", () => act("mixer.redo"), { icon: "redo", kind: "ghost", title: t("redo"), disabled: !state?.can_redo }),
         button("", () => act("mixer.reset"), { icon: "reset", kind: "ghost", title: t("reset") }),

@@ -19,12 +19,12 @@ WM.island("player", (root) => {
   const rate = el("select", { "aria-label": t("speed"), onchange: () => setRate(Number(rate.value)) }, RATES.map((value) => el("option", { value, selected: value === 1 }, WM.short(value) + "×")));
   const loop = el("label.wm-check", {}, el("input", { type: "checkbox", onchange: (event) => { audio.loop = event.target.checked; } }), t("loop"));
   const seek = el("input.wm-range.wm-amount", { type: "range", min: 0, max: 1, step: 0.05, value: 0, "aria-label": t("position"), oninput: () => { stretch = null; audio.currentTime = Number(seek.value); tick(); } });
-  const card = el("section.wm-card.wm-player", { "aria-label": t("player") }, play, timeline, el("div.wm-meta", {}, name, clock, el("span.wm-grow", {}, seek), el("label.wm-row", {}, el("span.wm-quiet", {}, t("speed")), rate), loop));
+  const card = el("section.wm-card.wm-player", { "aria-label": t("player") }, play, timeline, el("div.wm-meta", {}, name, clock, el("span.wm-grow", {}, seek), el("label.wm-row", {}, el("span.wm-quiet.wm-speed", {}, t("speed")), rate), loop));
 
   const ink = (variable) => getComputedStyle(document.body).getPropertyValue(variable).trim();
   const draw = () => {
     const peaks = clip?.peaks ?? [];
-    const width = Math.max(timeline.clientWidth, Math.min(16000, (clip?.seconds ?? 0) * 64));
+    const width = Math.max(timeline.clientWidth, Math.min(16000, (clip?.seconds ?? 0) * 96));
     inner.style.width = width + "px";
     const scale = Math.min(2, devicePixelRatio || 1);
     canvas.style.width = width + "px"; canvas.width = width * scale; canvas.height = 56 * scale;

@@ -31,6 +31,7 @@ WM.island("shell", (root) => {
   document.addEventListener("wm-tab", ({ detail }) => {
     tabs.forEach((tab, index) => { const chosen = TABS[index] === detail; tab.setAttribute("aria-selected", chosen); tab.tabIndex = chosen ? 0 : -1; if (chosen) tab.scrollIntoView?.({ block: "nearest", inline: "nearest" }); });
     WM.storage.set("tab", detail);
+    if (walked()) tour.hidden = true;       // it goes where nothing moves under the hand: with the screen
   });
 
   // ---- keys --------------------------------------------------------------------------------------------------------------
@@ -75,15 +76,16 @@ WM.island("shell", (root) => {
   // ---- three first steps -------------------------------------------------------------------------------------------------
   const steps = { sample: false, slider: false, compare: false };
   const tour = el("aside.wm-tour", { "aria-label": t("tour"), hidden: WM.storage.get("tour") === "done" });
+  const walked = () => Object.values(steps).every(Boolean);
   const drawTour = () => fill(tour,
-    el("p.wm-tour-lead", {}, t("tour.lead")),
-    el("ol", {}, Object.keys(steps).map((name, index) => el("li", { data: { done: steps[name] } }, el("b", { "aria-hidden": "true" }, index + 1), t("tour." + name)))),
+    el("p.wm-tour-lead", {}, t(walked() ? "tour.done" : "tour.lead")),
+    el("ol", {}, !walked() && Object.keys(steps).map((name, index) => el("li", { data: { done: steps[name] } }, el("b", { "aria-hidden": "true" }, index + 1), t("tour." + name)))),
     button(t("tour.skip"), () => { tour.hidden = true; WM.storage.set("tour", "done"); }, { kind: "small" }));
   WM.step = (name) => {
     // Texts are there from the start; they are compared once something was moved.
     if (tour.hidden || steps[name] || (name === "compare" && !steps.slider)) return;
     steps[name] = true; drawTour();
-    if (Object.values(steps).every(Boolean)) setTimeout(() => { tour.hidden = true; WM.storage.set("tour", "done"); }, 4000);
+    if (walked()) WM.storage.set("tour", "done");
   };
   drawTour();
 
@@ -92,7 +94,7 @@ WM.island("shell", (root) => {
       el("div.wm-tools", {}, button("", help, { icon: "help", kind: "ghost", title: t("keys.title") }), themeButton, language)),
     tour, strip,
     el("div.wm-offline", { role: "alert" }, t("error.lost")),
-    el("div.wm-toasts", { id: "wm-toasts" }),
+    el("div.wm-toasts", { id: "wm-toasts", popover: "manual" }),
     el("div.wm-sr", { id: "wm-announce", "aria-live": "polite" }));
   drawState();
   const wanted = location.hash.slice(1) || WM.storage.get("tab");

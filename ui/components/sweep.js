@@ -25,7 +25,7 @@ WM.island("sweep", (root) => {
   const load = (row) => { if (row.side === "merged") { WM.attempt("mixer.paste", { text: JSON.stringify(row.recipe) }); WM.toast(t("sweep.loaded"), "good"); } };
   const title = (row) => [row.side !== "merged" && mark(row.side), " ", pick(row.sentence)];
   const table = (sweep) => el("div.wm-scroll", {}, el("table.wm-matrix", {},
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("sweep.recipe")), el("th", { scope: "col", title: t("wer.help") }, t("wer")), sweep.clips.map((clip) => el("th", { scope: "col", title: pick(clip.name) }, pick(clip.name))))),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("sweep.recipe")), el("th", { scope: "col", title: t("wer.help") }, t("wer")), sweep.clips.map((clip) => el("th", { scope: "col", title: pick(clip.name) }, el("span", {}, pick(clip.name)))))),
     el("tbody", {}, sweep.rows.map((row) => el("tr", { data: { best: String(row.digest === sweep.best && row.side === "merged") } },
       el("th", { scope: "row" }, title(row), row.digest === sweep.best && row.side === "merged" && el("b", {}, " · ", t("sweep.best"))),
       el("td.wm-mean", {}, row.wer == null ? "—" : WM.percent(row.wer)),

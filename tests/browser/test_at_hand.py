@@ -1,0 +1,191 @@
+"""What a hand or an eye must find where it looks: messages, the text, the switch, and what does not move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import Served, Visitor
+
+Visit = Callable[..., Visitor]
+PHONE = {"viewport": {"width": 390, "height": 844}}
+DESK = {"viewport": {"width": 1440, "height": 900}}
+TABS = ("listen", "blind", "sweep", "evaluation", "history", "export", "map", "help")
+
+
+def box(page: Any, selector: str) -> dict[str, float]:
+    found: dict[str, float] = page.locator(selector).first.bounding_box()
+    return {**found, "bottom": found["y"] + found["height"], "right": found["x"] + found["width"]}
+
+
+def test_on_a_phone_the_merges_text_is_there_without_scrolling(visit: Visit) -> None:
+    visitor = visit("/?lang=ru", **PHONE)
+    visitor.settled()
+    page = visitor.page
+    assert box(page, '.wm-column[data-role="merged"] .wm-word')["bottom"] <= box(page, ".wm-strip")["y"]
+
+
+def test_a_message_stands_before_the_open_mixer_of_a_phone(visit: Visit) -> None:
+    visitor = visit("/?lang=ru", **PHONE)
+    visitor.settled()
+    page = visitor.page
+    page.locator(".wm-sheet-handle").click()
+    number = page.locator(".wm-mixer .wm-number").first
+    number.fill("7")
+    number.press("Enter")
+    toast = page.locator(".wm-toast-error")
+    toast.wait_for()
+    assert "--" not in toast.inner_text(), "a person typed into a box, not on a command line"
+    close = toast.get_by_role("button")
+    close.click()  # Playwright presses only what nothing lies over
+    toast.wait_for(state="detached")
+
+
+def test_a_long_text_pushes_the_sheet_down_and_does_not_run_into_it(visit: Visit) -> None:
+    visitor = visit("/?lang=ru", **PHONE)
+    visitor.settled()
+    page = visitor.page
+    page.locator(".wm-sheet-handle").click()
+    told = "'Представляешь, что вчера случилось. '.repeat(9)"
+    page.evaluate(f"document.querySelector('.wm-sheet-text p').textContent = {told}")
+    assert box(page, ".wm-sheet-text p")["bottom"] <= box(page, ".wm-sheet-text")["bottom"]
+
+
+def test_the_mixer_ends_above_the_strip_and_shows_its_switch_on_every_screen(visit: Visit) -> None:
+    visitor = visit("/?lang=ru", **DESK)
+    visitor.settled()
+    page = visitor.page
+    assert page.evaluate("WM.slices.recipe.method") == "ties", "the tallest of the guide's methods"
+    for tab in TABS:
+        page.evaluate("tab => WM.show(tab)", tab)
+        strip = box(page, ".wm-strip")["y"]
+        assert box(page, "#wm-side")["bottom"] <= strip, tab
+        assert box(page, '[data-focus="live"]')["bottom"] <= strip, tab
+        assert page.locator('[data-focus="live"]').is_visible()
+
+
+def test_a_typed_number_survives_a_wrong_one_to_its_last_digit(visit: Visit) -> None:
+    visitor = visit()
+    visitor.settled()
+    page = visitor.page
+    number = page.locator('[data-focus="wm-p-ties_density-n"]')
+    number.fill("0,823")
+    number.press("Enter")
+    page.wait_for_function("WM.slices.recipe.parameters.ties_density === 0.823 && WM.pending === 0")
+    visitor.settled()
+    number.fill("seven")
+    number.press("Enter")
+    page.locator(".wm-toast-error").wait_for()
+    assert number.input_value() == "0,823"
+
+
+def test_samples_open_in_rows_fold_again_and_keep_their_width(visit: Visit, served: Served) -> None:
+    visitor = visit("/?lang=ru", **DESK)
+    visitor.settled()
+    page = visitor.page
+    every, chips = page.locator('[data-focus="all-samples"]'), page.locator(".wm-samples .wm-clip")
+    last = chips.count() - 1
+    assert every.get_attribute("aria-expanded") == "false"
+    widths = "[...document.querySelectorAll('.wm-samples .wm-clip')].map(one => one.offsetWidth)"
+    before = page.evaluate(widths)
+    every.click()
+    page.wait_for_selector('.wm-shelf[data-open="true"]')
+    chips.nth(last).click()
+    page.wait_for_selector('.wm-shelf[data-open="false"]')
+    visitor.settled()
+    assert "WER" in chips.nth(last).inner_text()
+    assert page.evaluate(widths) == before, "a result makes no sample wider"
+
+
+def test_samples_are_one_stop_of_the_tab_key_and_arrows_walk_among_them(visit: Visit) -> None:
+    visitor = visit()
+    visitor.settled()
+    page = visitor.page
+    stops = "document.querySelectorAll('.wm-samples .wm-clip:not([tabindex=\"-1\"])').length"
+    assert page.evaluate(stops) == 1
+    page.locator(".wm-samples .wm-clip").first.focus()
+    page.keyboard.press("ArrowRight")
+    place = "[...document.querySelectorAll('.wm-samples .wm-clip')].indexOf(document.activeElement)"
+    assert page.evaluate(place) == 1 and page.evaluate(stops) == 1
+    page.keyboard.press("Home")
+    assert page.evaluate(place) == 0
+
+
+def test_what_cannot_be_brought_back_is_asked_about(visit: Visit) -> None:
+    visitor = visit()
+    visitor.settled()
+    page = visitor.page
+    page.locator("#wm-tab-history").click()
+    page.wait_for_selector(".wm-entry")
+    count = page.locator(".wm-entry").count()
+    away = page.locator('[data-focus^="delete-"]').first
+    away.click()
+    assert away.inner_text() == "Удалить?" and page.locator(".wm-entry").count() == count
+    page.locator("#wm-tab-history").focus()  # the eye went elsewhere: it asks again
+    assert away.inner_text() == ""
+    away.click()
+    away.click()
+    page.wait_for_function("count => document.querySelectorAll('.wm-entry').length === count - 1", arg=count)
+
+
+def test_the_first_steps_go_with_the_screen_and_not_from_under_the_hand(visit: Visit) -> None:
+    visitor = visit()
+    visitor.settled()
+    page = visitor.page
+    page.locator(".wm-samples .wm-clip").nth(1).click()
+    visitor.settled()
+    page.locator('[data-focus="wm-p-ties_density"]').focus()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector('.wm-tour:not([hidden]) .wm-tour-lead:has-text("Готово")')
+    page.evaluate("WM.show('help')")
+    page.evaluate("WM.show('listen')")
+    assert page.locator(".wm-tour").is_hidden()
+
+
+def test_names_told_after_a_blind_vote_move_no_text(visit: Visit) -> None:
+    visitor = visit("/?lang=ru", **DESK)
+    visitor.settled()
+    page = visitor.page
+    page.locator("#wm-tab-blind").click()
+    page.get_by_role("button", name="Начать").click()
+    page.wait_for_selector(".wm-cardlet")
+    page.evaluate("WM.player.toggle()")
+    page.wait_for_selector('[data-focus="vote-0"]:not([disabled])')
+    places = (  # within the cards: a click may scroll the page
+        "[...document.querySelectorAll('.wm-cardlet')].map(one =>"
+        " one.querySelector('.wm-said').getBoundingClientRect().top - one.getBoundingClientRect().top)"
+    )
+    before = page.evaluate(places)
+    page.locator('[data-focus="vote-0"]').click()
+    page.wait_for_selector('.wm-cardlet[data-won="true"]')
+    assert page.evaluate(places) == pytest.approx(before, abs=0.1)
+
+
+def test_what_a_search_found_is_the_contents(visit: Visit) -> None:
+    visitor = visit()
+    visitor.settled()
+    page = visitor.page
+    page.locator("#wm-tab-help").click()
+    page.wait_for_selector(".wm-toc button")
+    page.get_by_role("searchbox").last.fill("conda")
+    page.wait_for_selector(".wm-article mark")
+    headings = page.locator(".wm-article :is(h2, h3, h4)").all_inner_texts()
+    assert headings and page.locator(".wm-toc button").all_inner_texts() == headings
+
+
+def test_the_map_of_a_phone_keeps_its_headings_apart(visit: Visit) -> None:
+    visitor = visit("/?lang=ru", **PHONE)
+    visitor.settled()
+    page = visitor.page
+    page.evaluate("WM.show('map')")
+    page.locator('[data-focus="measure"]').click()
+    page.wait_for_selector(".wm-heat button")
+    crushed = "[...document.querySelectorAll('.wm-heat th')].filter(one => one.scrollWidth > one.clientWidth).length"
+    assert page.evaluate(crushed) == 0
+
+
+@pytest.mark.parametrize(("lang", "told"), [("ru", "2\u00a0мин 23\u00a0с"), ("en", "2\u00a0min 23\u00a0s")])
+def test_long_times_carry_their_units(visit: Visit, lang: str, told: str) -> None:
+    assert visit(f"/?lang={lang}").page.evaluate("WM.seconds(143)") == told
