@@ -380,7 +380,7 @@ def open_streams(target: Target) -> str:
     held, statuses = [], []
     try:
         for number in range(int(target.planted["streams"]) + 3):
-            wire = socket.create_connection((host, int(port)), 5, ("127.0.0.6", 0))
+            wire = socket.create_connection((host, int(port)), 60, ("127.0.0.6", 0))
             held.append(wire)
             wire.sendall(f"GET /gradio_api/heartbeat/flood{number} HTTP/1.1\r\nHost: {target.host}\r\n\r\n".encode())
             statuses.append(int(wire.recv(200).split(b" ")[1]))
@@ -389,7 +389,7 @@ def open_streams(target: Target) -> str:
             wire.close()
     if statuses[-1] != 429 or statuses[0] != 200:
         raise Breach(str(statuses))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while target.ask("GET", "/gradio_api/heartbeat/after", source="127.0.0.6").status != 200:
         if time.monotonic() > deadline:
             raise Breach("connections that were closed are still counted")

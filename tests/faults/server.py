@@ -14,6 +14,8 @@ from pathlib import Path
 
 from gradio_client import Client
 
+from tests.ui.server import client_of
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180.0
 
@@ -66,7 +68,7 @@ class Server:
             return False
 
     def client(self) -> Client:
-        return Client(self.address, verbose=False)
+        return client_of(self.address)
 
     def kill(self) -> None:
         assert self.process is not None

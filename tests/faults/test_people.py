@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 
 from tests.faults.conftest import LONG, Reached, how_many, in_time
 from tests.ui.conftest import write_tone
-from tests.ui.server import serving
+from tests.ui.server import client_of, serving
 from ui.memory import resident_bytes
 from ui.settings import Settings
 from ui.worker import FINISHED, JobState
@@ -55,11 +55,11 @@ def test_people_who_go_away_in_mid_job(
 
     clip, count, slowest, fetched = write_tone(tmp_path / "clip.wav"), how_many(100, 6), 0.0, 0
     for number in range(count):
-        client = Client(address, verbose=False)
+        client = client_of(address)
         if number % 2:
             job = client.predict(RECIPE, f"out {number}", api_name="/export")["job"]
             del client
-            other = Client(address, verbose=False)
+            other = client_of(address)
             until(lambda other=other, job=job: other.predict(job, api_name="/status")["state"] == "done")
             assert other.predict(job, api_name="/status")["result"]["folder"] == f"out {number}"
             fetched += 1
@@ -93,7 +93,7 @@ def test_people_who_go_away_in_mid_job(
 def test_identical_requests_take_no_memory(running: tuple[str, Any], tmp_path: Path, reached: Reached) -> None:
     address, _ = running
     count, warm = how_many(1000, 40), how_many(300, 20)
-    client, clip = Client(address, verbose=False), str(write_tone(tmp_path / "clip.wav"))
+    client, clip = client_of(address), str(write_tone(tmp_path / "clip.wav"))
     told = [client.predict(handle_file(clip), RECIPE, None, api_name="/compare")["merged"]["text"] for _ in range(warm)]
     before = resident_bytes()
     for _ in range(count):

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gradio_client import Client
+
 ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 120.0  # seconds that an answer may take on a busy machine; httpx itself gives it five
+
+
+def client_of(address: str) -> Client:
+    """A script's client of a running app."""
+    return Client(address, verbose=False, httpx_kwargs={"timeout": TIMEOUT})
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from gradio_client.exceptions import AppError
 
 from merger.registry import methods
 from tests.ui.conftest import write_tone
-from tests.ui.server import serving
+from tests.ui.server import client_of, serving
 from ui.settings import Settings
 
 RECIPE = {
@@ -45,7 +45,7 @@ def running(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def client(running: tuple[str, Any]) -> Client:
-    return Client(running[0], verbose=False)
+    return client_of(running[0])
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_an_unknown_job(client: Client) -> None:
 
 def test_many_clients_at_once_each_get_their_own(running: tuple[str, Any], clip: str) -> None:
     def ask(alpha: float) -> tuple[float, dict[str, Any]]:
-        own = Client(running[0], verbose=False)
+        own = client_of(running[0])
         recipe = {"method": "direct", "parameters": {"direct_alpha": alpha}}
         return alpha, own.predict(handle_file(clip), recipe, None, api_name="/compare")
 
@@ -244,7 +244,7 @@ def test_the_app_respects_gradios_port(tmp_path: Path) -> None:
         ["/bin/sh", "-c", 'trap "" INT; exec "$0" app.py', sys.executable], env=environment, stdout=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/studio/health") as answer:
@@ -255,13 +255,13 @@ def test_the_app_respects_gradios_port(tmp_path: Path) -> None:
                 time.sleep(0.2)
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
 
 
 def test_a_misspelt_setting_ends_the_start_with_a_sentence() -> None:
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "en_US.UTF-8", "WHISPER_MERGE_MAX_UPLAOD_MB": "5"}
     command = [sys.executable, "app.py"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith("Error BAD_SETTING: There is no setting WHISPER_MERGE_MAX_UPLAOD_MB.")
     assert "Traceback" not in ended.stderr

@@ -168,7 +168,7 @@ def test_the_app_ends_with_a_code(
     given = {**own, **environment}
     done = subprocess.run(
         [sys.executable, str(ROOT / "app.py"), *arguments], env=given, cwd=tmp_path, input="a long password\n",
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 2 and f" {code}: " in done.stderr.splitlines()[-1], done.stderr
     assert "Traceback" not in done.stderr

@@ -10,21 +10,18 @@ from typing import Any
 
 import httpx
 import pytest
-from gradio_client import Client
 from starlette.requests import Request
 
 from merger.bilingual import Text
 from tests.ui.acting import act, heard
 from tests.ui.conftest import OWNER
-from tests.ui.server import serving
+from tests.ui.server import TIMEOUT, client_of, serving
 from ui import logs
 from ui.executor import DeviceLost, DeviceStarting
 from ui.health import Checkup
 from ui.settings import Settings, from_environment
 from ui.worker import FINISHED
 from ui.workshop import Workshop
-
-TIMEOUT = 60.0  # seconds that an answer may take on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +126,7 @@ def test_prometheus_counts_what_was_done(running: tuple[str, Any]) -> None:
     address, workshop = running
     name = 'whisper_merge_jobs_finished_total{code="",kind="merge",state="done"}'
     before = numbers(address).get(name, 0.0)
-    client = Client(address, verbose=False)
+    client = client_of(address)
     for _ in range(2):
         client.predict({"method": "direct"}, api_name="/merge")
     told = numbers(address)
