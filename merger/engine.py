@@ -177,6 +177,8 @@ class Engine:
         shape = self._outputs[0].plan.tensors[index].shape
         place = place_of(name, shape, self._config)
         tensor = StreamedTensor(self._files, place, buffers, self._arithmetic.step, self._check_stop)
+        if len(self._outputs) > 1:
+            tensor.keep()
         jobs = [self._job(output, output.plan.tensors[index], tensor) for output in self._outputs]
         for start, count in tensor.stretches(max(job.operator.row for job in jobs)):
             written = 0
