@@ -186,6 +186,6 @@ def test_the_map_of_a_phone_keeps_its_headings_apart(visit: Visit) -> None:
     assert page.evaluate(crushed) == 0
 
 
-@pytest.mark.parametrize(("lang", "told"), [("ru", "2\u00a0мин 23\u00a0с"), ("en", "2\u00a0min 23\u00a0s")])
+@pytest.mark.parametrize(("lang", "told"), [("ru", "2\u00a0мин\u00a023\u00a0с"), ("en", "2\u00a0min\u00a023\u00a0s")])
 def test_long_times_carry_their_units(visit: Visit, lang: str, told: str) -> None:
     assert visit(f"/?lang={lang}").page.evaluate("WM.seconds(143)") == told

@@ -27,7 +27,7 @@ window.WM = (() => {
     if (value < 1) return number(value, 2) + "\u00a0" + t("unit.s");
     if (value < 60) return number(value, 1) + "\u00a0" + t("unit.s");
     const whole = Math.round(value);
-    return `${Math.floor(whole / 60)}\u00a0${t("unit.min")} ${whole % 60}\u00a0${t("unit.s")}`;
+    return `${Math.floor(whole / 60)}\u00a0${t("unit.min")}\u00a0${whole % 60}\u00a0${t("unit.s")}`;
   };
   const plural = (count, key) => {
     const rule = new Intl.PluralRules(lang).select(count);
