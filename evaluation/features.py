@@ -7,10 +7,12 @@ device and is shared by every model that listens to the clip.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # the server needs the constants, and torch only where something is computed
+    import torch
 
 SAMPLE_RATE = 16_000  # Hz
 N_FFT = 400  # samples = 25 ms
@@ -24,6 +26,7 @@ DYNAMIC_RANGE = 8.0  # log10 units kept below the clip's maximum
 @lru_cache(maxsize=8)
 def mel_filters(mel_bins: int, device: str) -> torch.Tensor:
     """Slaney-normalised triangular filters from 0 to 8 kHz, float32[mel_bins, 201] on `device`."""
+    import torch
     from transformers.audio_utils import mel_filter_bank
 
     filters = mel_filter_bank(
@@ -53,6 +56,8 @@ def log_mel(samples: np.ndarray[Any, Any] | torch.Tensor, mel_bins: int, *, devi
     padded with 0.0 to a multiple of 3000 frames, both as `WhisperFeatureExtractor` and `generate` do.
     Differs from the extractor by at most 1e-5 (by nothing on the same CPU).
     """
+    import torch
+
     wave = torch.as_tensor(samples, dtype=torch.float32, device=device)
     if wave.ndim != 1:
         raise ValueError(f"samples must be one-dimensional, got shape {tuple(wave.shape)}")

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from evaluation.features import HOP, WINDOW_FRAMES, WINDOW_SECONDS, content_frames
 from evaluation.vocabulary import Vocabulary, bad_option
 from evaluation.windows import TokenSegment, WindowText, walk_windows
 from merger.bilingual import Text
+
+if TYPE_CHECKING:  # what a transcript is must be known without torch
+    import torch
 
 CancelPoll = Callable[[], bool]
 
@@ -187,5 +189,7 @@ def transcribe_windows(
 
 def window_at(features: torch.Tensor, seek: int) -> torch.Tensor:
     """The 3000 frames from `seek` on, padded with 0.0: float[mel_bins, 3000]."""
+    from torch.nn import functional
+
     window = features[:, seek : seek + WINDOW_FRAMES]
-    return torch.nn.functional.pad(window, (0, WINDOW_FRAMES - window.shape[1]))
+    return functional.pad(window, (0, WINDOW_FRAMES - window.shape[1]))
