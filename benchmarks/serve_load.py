@@ -1,24 +1,29 @@
 """Many people at once on the app as it is started: `python -m benchmarks.serve_load --clients 50 --requests 1000`.
 
 Every client has a clip and a recipe of its own on the demo pair (CPU). What each has to get is computed first, alone
-and without a server; an answer that differs is crosstalk. While they wait, others ask `/status` again and again: the
-echo of the interface. Then one client repeats one request. Prints JSON; seconds, bytes, medians, 99th percentiles.
+and without a server; an answer that differs is crosstalk. While they wait, others move the mixer's slider on a
+page, and scripts ask `/status`, again and again: the echoes of the interface. Then one client repeats one request.
+Prints JSON; seconds, bytes, medians, 99th percentiles.
 """
 
 import argparse
+import itertools
 import json
 import os
+import secrets
 import statistics
 import sys
 import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -32,7 +37,7 @@ from ui.executor import Pair
 from ui.local_executor import LocalExecutor
 from ui.memory import resident_bytes
 
-ECHOES = 5  # people who only look
+ECHOES = 5  # pages on which a slider moves, and as many scripts that only ask
 ECHO_PAUSE = 0.2
 LENGTH = 4.0  # seconds of a clip at most
 
@@ -101,17 +106,38 @@ def ask(client: Client, path: Path, wanted: MergeRecipe) -> tuple[float, dict[st
     return time.perf_counter() - started, told
 
 
+class Page:
+    """A page on which somebody moves a slider, without a browser; it does not listen while the slider moves."""
+
+    def __init__(self, server: Server) -> None:
+        self._http = httpx.Client(base_url=f"{server.address}/gradio_api", timeout=600.0)
+        config = httpx.get(f"{server.address}/config").json()
+        island = next(one["id"] for one in config["components"] if "act" in one["props"].get("server_fns", ()))
+        self._asked = {"component_id": island, "session_hash": secrets.token_hex(8), "fn_name": "act"}
+        self._owner = secrets.token_hex(16)
+        self.act("mixer.live", live=False)
+
+    def act(self, action: str, **payload: Any) -> None:
+        data = {"owner": self._owner, "action": action, "payload": payload, "known": {}}
+        answer = self._http.post("/component_server", json={**self._asked, "data": data}).raise_for_status().json()
+        assert "error" not in answer, answer
+
+    def move(self, number: int) -> None:
+        self.act("mixer.set", recipe=recipe(number % 100, 100).to_json())
+
+
 def at_once(server: Server, paths: Sequence[Path], right: Sequence[dict[str, str]]) -> dict[str, Any]:
     """All clients at the same moment."""
     with ThreadPoolExecutor(10) as pool:
         made = list(pool.map(lambda _: server.client(), range(len(paths) + ECHOES)))
-    people, lookers = made[: len(paths)], made[len(paths) :]
-    over, echoes, together = threading.Event(), list[float](), threading.Barrier(len(paths))
+    people, scripts = made[: len(paths)], made[len(paths) :]
+    over, together = threading.Event(), threading.Barrier(len(paths))
+    moved, asked = list[float](), list[float]()
 
-    def look(client: Client) -> None:
-        while not over.is_set():
+    def again(do: Callable[[int], Any], echoes: list[float]) -> None:
+        for number in itertools.takewhile(lambda _: not over.is_set(), itertools.count()):
             started = time.perf_counter()
-            client.predict(None, api_name="/status")
+            do(number)
             echoes.append(time.perf_counter() - started)
             over.wait(ECHO_PAUSE)
 
@@ -119,7 +145,10 @@ def at_once(server: Server, paths: Sequence[Path], right: Sequence[dict[str, str
         together.wait()
         return ask(people[number], paths[number], recipe(number, len(paths)))
 
-    watching = [threading.Thread(target=look, args=(client,)) for client in lookers]
+    watching = [threading.Thread(target=again, args=(Page(server).move, moved)) for _ in range(ECHOES)]
+    for script in scripts:
+        status = partial(script.predict, None, api_name="/status")
+        watching.append(threading.Thread(target=again, args=(lambda _, status=status: status(), asked)))
     for thread in watching:
         thread.start()
     started = time.perf_counter()
@@ -142,7 +171,8 @@ def at_once(server: Server, paths: Sequence[Path], right: Sequence[dict[str, str
         "results_per_second": round(len(done) / seconds, 3),
         "rtfx_of_three_models": round(3 * audio / seconds, 2),
         "result_seconds": spread([took for took, _, _ in done]),
-        "echo_seconds": spread(echoes),
+        "slider_seconds": spread(moved),
+        "status_seconds": spread(asked),
     }
 
 

@@ -141,10 +141,17 @@ class LoginLocked(RateLimited):
 
 
 STATUS = {NotFound: 404, DiskFull: 507}
+# Gradio's script throws away every answer that is no success. What the app's own page may come upon while it asks for
+# something is therefore answered as a success, with the error inside.
+ASKED_BY_PAGES = "/gradio_api/component_server"
+TOLD_TO_PAGES = (RateLimited, LoginRequired, RequestTooLarge)
 
 
 def refusal(error: BaseException, scope: Scope) -> Response:
-    """The error as an HTTP answer: JSON, or a small page for a browser that wants to show one."""
+    """The error as an HTTP answer: JSON, or a small page for a browser that wants to show one.
+
+    JSON holds `error`, `detail` in one line, and `retry_after` in seconds or null.
+    """
     known = coded(error)
     status = known.status if isinstance(known, Refusal) else STATUS.get(type(known), 500)
     told = report(error) if status >= 500 else report(known, logging.INFO)
@@ -156,7 +163,9 @@ def refusal(error: BaseException, scope: Scope) -> Response:
     if scope.get("method") == "GET" and "text/html" in asked.get("accept", ""):
         return HTMLResponse(_page(told, asked.get("accept-language", "")), status, headers)
     line = f"{told['code']}: {told['sentence']['en']} {told['remedy']['en']} ({told['id']})"
-    body = json.dumps({"error": told, "detail": line}, ensure_ascii=False)
+    body = json.dumps({"error": told, "detail": line, "retry_after": seconds}, ensure_ascii=False)
+    if isinstance(known, TOLD_TO_PAGES) and str(scope.get("path", "")).rstrip("/") == ASKED_BY_PAGES:
+        status = 200
     return Response(body, status, headers, media_type="application/json")
 
 
