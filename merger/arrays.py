@@ -43,11 +43,6 @@ def to_double(array: Array) -> Array:
     return array.double() if is_torch(array) else array.astype(np.float64)
 
 
-def to_single(array: Array) -> Array:
-    """Rounded to float32."""
-    return array.float() if is_torch(array) else array.astype(np.float32)
-
-
 def zeros_like(array: Array) -> Array:
     """Zeros of the same kind, shape and dtype."""
     if is_torch(array):

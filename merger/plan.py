@@ -11,7 +11,7 @@ from math import prod
 from typing import Any, Literal
 
 from merger.bilingual import Text
-from merger.checkpoint import INDEX_FILE, SINGLE_FILE, Checkpoint
+from merger.checkpoint import SINGLE_FILE, Checkpoint
 from merger.dtypes import WIDTH
 from merger.errors import BadParameter, Fault
 
@@ -83,10 +83,6 @@ class OutputPlan:
             "metadata": {"total_size": self.nbytes, "total_parameters": sum(tensor.size for tensor in self.tensors)},
             "weight_map": {tensor.name: tensor.file for tensor in self.tensors},
         }
-
-    def weight_files(self) -> tuple[str, ...]:
-        """Names of everything that holds weights: the files, and the index of shards."""
-        return (*self.files, *((INDEX_FILE,) if len(self.files) > 1 else ()))
 
     def disk_bytes(self) -> int:
         """Free space that the output needs, sidecars included."""
