@@ -66,26 +66,23 @@ def _drawn(wins: np.ndarray) -> np.ndarray:
     rng = np.random.default_rng(SEED)
     games = wins + wins.T
     first, second = np.nonzero(np.triu(games))
-    drawn = []
-    for _ in range(DRAWS):
-        share = rng.beta(wins[first, second], wins[second, first])
-        sample = np.zeros_like(wins)
-        sample[first, second] = share * games[first, second]
-        sample[second, first] = (1 - share) * games[first, second]
-        drawn.append(fit(np.maximum(sample, 1e-6 * (games > 0))))
-    return np.array(drawn)
+    share = rng.beta(wins[first, second], wins[second, first], size=(DRAWS, len(first)))
+    samples = np.zeros((DRAWS, *wins.shape))
+    samples[:, first, second] = share * games[first, second]
+    samples[:, second, first] = (1 - share) * games[first, second]
+    return fit(np.maximum(samples, 1e-6 * (games > 0)))
 
 
 def fit(wins: np.ndarray) -> np.ndarray:
-    """Chance of each candidate against an average one, float64[n], by the MM iteration of Hunter (2004).
+    """Chance of each candidate against an average one, float64[..., n], by the MM iteration of Hunter (2004).
 
-    wins: float[n, n], how often the row beat the column; halves count.
+    wins: float[..., n, n], how often the row beat the column; halves count. Many at once cost little more than one.
     """
-    games, won = wins + wins.T, wins.sum(axis=1)
-    strength = np.ones(len(wins))
+    games, won = wins + wins.swapaxes(-1, -2), wins.sum(axis=-1)
+    strength = np.ones(won.shape)
     for _ in range(ROUNDS):
-        fresh = np.maximum(won / (games / (strength[:, None] + strength[None, :])).sum(axis=1), 1e-9)
-        fresh /= np.exp(np.log(fresh).mean())
+        fresh = np.maximum(won / (games / (strength[..., :, None] + strength[..., None, :])).sum(axis=-1), 1e-9)
+        fresh /= np.exp(np.log(fresh).mean(axis=-1, keepdims=True))
         if np.allclose(fresh, strength, rtol=1e-6):
             break
         strength = fresh

@@ -189,3 +189,19 @@ def test_the_map_of_a_phone_keeps_its_headings_apart(visit: Visit) -> None:
 @pytest.mark.parametrize(("lang", "told"), [("ru", "2\u00a0мин\u00a023\u00a0с"), ("en", "2\u00a0min\u00a023\u00a0s")])
 def test_long_times_carry_their_units(visit: Visit, lang: str, told: str) -> None:
     assert visit(f"/?lang={lang}").page.evaluate("WM.seconds(143)") == told
+
+
+def test_a_sweep_that_was_started_comes_into_sight(visit: Visit, served: Served) -> None:
+    visitor = visit("/?lang=ru", **PHONE)
+    visitor.settled()
+    page = visitor.page
+    page.evaluate("WM.show('sweep')")
+    served.hold()
+    page.locator('[data-focus="kind-t"]').click()
+    page.wait_for_selector('[data-focus="stop-sweep"]')
+    page.wait_for_function("WM.pending === 0")
+    seen = "document.querySelector('[data-focus=\"stop-sweep\"]').getBoundingClientRect().bottom"
+    page.wait_for_function(f"{seen} <= document.querySelector('.wm-strip').getBoundingClientRect().top")
+    page.locator('[data-focus="stop-sweep"]').click()
+    served.release()
+    page.wait_for_function("!['queued', 'running'].includes(WM.slices.sweep.job.state)")

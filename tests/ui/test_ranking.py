@@ -64,3 +64,8 @@ def test_a_ballot_about_several_pairs_counts_once() -> None:
 )
 def test_csv_cells_are_harmless(text: str, cell: str) -> None:
     assert csv_cell(text) == cell
+
+
+def test_many_tables_are_fitted_at_once_as_each_alone() -> None:
+    tables = np.random.default_rng(4).uniform(0.5, 9, size=(7, 4, 4)) * (1 - np.eye(4))
+    assert np.allclose(fit(tables), [fit(one) for one in tables], atol=1e-5)

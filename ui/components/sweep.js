@@ -6,7 +6,8 @@ WM.island("sweep", (root) => {
   let chosen = null;
   const setup = el("section.wm-card.wm-stack", { "aria-label": t("sweep.setup") }), result = el("section.wm-card.wm-stack", { "aria-label": t("sweep.result") });
   const clips = () => [...(WM.slices.clips?.samples ?? []), ...(WM.slices.clips?.shelf ?? [])];
-  const begin = (kind) => WM.attempt("sweep.start", { kind, clips: [...chosen] });
+  // What was started comes into sight: on a phone it is drawn below the screen.
+  const begin = (kind) => WM.call("sweep.start", { kind, clips: [...chosen] }).then(() => result.scrollIntoView({ block: "nearest" }), () => {});
   const drawSetup = () => {
     if (!chosen) { if (!clips().length) return; const step = Math.ceil(clips().length / 6); chosen = new Set(clips().filter((_, index) => index % step === 0).map((clip) => clip.id)); }  // spread over the guide's kinds of speech
     const all = clips();
