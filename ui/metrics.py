@@ -15,12 +15,6 @@ from ui.jobs import FINISHED, Job, JobState
 from ui.memory import resident_bytes
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
-KINDS = frozenset(
-    {
-        "compare", "merge", "load", "swap", "blind", "sweep", "shelf", "evaluation", "export", "proof", "push", "fetch",
-        "map",
-    }
-)  # fmt: skip
 
 
 class Metrics:
@@ -44,10 +38,9 @@ class Metrics:
 
     def finished(self, job: Job) -> None:
         """Takes note of a job that has ended; quick, and raises nothing."""
-        kind = job.kind if job.kind in KINDS else "other"
-        self._finished.labels(kind, str(job.state), (job.error or {}).get("code", "")).inc()
+        self._finished.labels(job.kind, str(job.state), (job.error or {}).get("code", "")).inc()
         if job.started is not None and job.finished is not None:
-            self._seconds.labels(kind).observe(job.finished - job.started)
+            self._seconds.labels(job.kind).observe(job.finished - job.started)
             self._waited.labels(job.lane).observe(job.started - job.created)
 
     def collect(self) -> Iterator[Metric]:

@@ -18,7 +18,6 @@ from ui.workshop import Workshop
 
 STEPS = tuple(round(0.1 * step, 2) for step in range(11))
 SEARCH_BUDGET = 32  # recipes that the search may try
-MOST_CLIPS = 60
 AXES = {
     "alpha": ("direct", "direct_alpha"),
     "t": ("slerp", "slerp_t"),
@@ -124,7 +123,7 @@ def neighbours(recipe: MergeRecipe, step: float) -> list[MergeRecipe]:
 @action("sweep.start")
 def start(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None:
     kind = str(payload["kind"])
-    clip_ids = [str(one) for one in payload.get("clips") or []][:MOST_CLIPS]
+    clip_ids = list(dict.fromkeys(str(one) for one in payload.get("clips") or []))  # the samples and one shelf at most
     if not clip_ids:
         raise ClipNotChosen()
     entries = [workshop.clips.find(session.owner, clip_id) for clip_id in clip_ids]

@@ -16,6 +16,7 @@ from merger.bilingual import Text
 from tests.ui.acting import act, heard
 from tests.ui.conftest import OWNER
 from tests.ui.server import TIMEOUT, client_of, serving
+from tests.ui.working import SECONDS, returning
 from ui import logs
 from ui.executor import DeviceLost, DeviceStarting
 from ui.health import Checkup
@@ -137,6 +138,15 @@ def test_prometheus_counts_what_was_done(running: tuple[str, Any]) -> None:
     assert told["whisper_merge_server_ram_bytes"] > 1e7 and told['whisper_merge_device_ram_bytes{device="cpu"}'] > 1e7
     assert all(job.state in FINISHED for job in workshop.worker.jobs())
     assert "owner" not in httpx.get(f"{address}/metrics", timeout=TIMEOUT).text
+
+
+def test_any_kind_of_job_is_counted_under_its_own_name(workshop: Workshop) -> None:
+    job = workshop.worker.submit(OWNER, "new-kind", returning(1))
+    assert job.wait(SECONDS)
+    counted = workshop.metrics._registry.get_sample_value(
+        "whisper_merge_jobs_finished_total", {"kind": "new-kind", "state": "done", "code": ""}
+    )
+    assert counted == 1
 
 
 def test_a_space_keeps_its_numbers_to_itself_unless_told_otherwise(settings: Settings) -> None:

@@ -1,5 +1,7 @@
 """Sweeps and the search for the best recipe."""
 
+from dataclasses import replace
+
 import pytest
 
 from merger.errors import BadRecipe
@@ -25,6 +27,18 @@ def test_a_sweep_hears_every_clip_with_every_recipe_once(workshop: Workshop) -> 
     assert by_x[1.0]["cells"][clips[1]]["text"] == result["a"]["text"]
     assert by_x[0.0]["cells"][clips[1]]["text"] == result["b"]["text"]
     assert table["best"] in {row["digest"] for row in table["rows"]}
+
+
+def test_every_chosen_clip_is_heard_and_none_twice(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = workshop.session(OWNER)
+    heard(workshop, session)
+    one = workshop.clips.samples[0]
+    many = {str(number): replace(one, id=str(number)) for number in range(70)}  # a shelf may be longer than 60
+    monkeypatch.setattr(workshop.clips, "find", lambda owner, clip_id: many.get(clip_id, one))
+    act(workshop, session, "sweep.start", kind="alpha", clips=[*many, *many])
+    job = session.get("sweep")["job"]["id"]
+    assert [clip["id"] for clip in session.get("sweep")["clips"]] == list(many)
+    workshop.worker.cancel(OWNER, job)
 
 
 def test_wer_of_a_sweep_is_pooled_not_averaged() -> None:
