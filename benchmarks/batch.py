@@ -5,6 +5,9 @@
 
 Each figure is one pass over the same windows, encoder included, log-mel excluded on both sides. transformers gets the
 windows sorted into batches by length, which is its best case.
+
+Random weights never end a text, so each of their windows stops, on both sides alike, after as many tokens as speech of
+its length has: 2 to 25 s at about four tokens a second. `--forced` has every window write 128 tokens instead.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +28,12 @@ import torch
 
 from benchmarks.live import scratch
 from benchmarks.live_bench import Bench
-from benchmarks.live_models import SHAPES
+from benchmarks.live_models import SHAPES, synthetic_clips
 from benchmarks.timing import machine, synchronize
 from evaluation.engine.continuous import ContinuousBatch
 from evaluation.engine.tensors import collect
 
+TOKENS_PER_SECOND = 4
 SIZES = {"cpu": (1, 4, 8), "cuda": (8, 16, 32, 64)}
 WINDOWS = {"cpu": 24, "cuda": 128}
 
@@ -39,6 +45,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=sorted(SHAPES))
     parser.add_argument("--sizes", nargs="+", type=int)
     parser.add_argument("--windows", type=int, help="how many windows are transcribed")
+    parser.add_argument("--forced", action="store_true", help="128 tokens for every window of random weights")
     parser.add_argument("--threads", type=int, help="torch threads on the CPU")
     parser.add_argument("--clips", type=Path, help="npz of int16 clips, where the sample clips cannot be decoded")
     parser.add_argument("--json", type=Path)
@@ -50,7 +57,8 @@ def main() -> None:
     for shape in options.shapes or (["demo", "large-v3"] if device.type == "cuda" else ["demo"]):
         with tempfile.TemporaryDirectory(dir=scratch()) as folder:
             bench = Bench(shape, device, Path(folder), options.clips)
-            report[shape] = measure(bench, options.sizes or SIZES[device.type], options.windows or WINDOWS[device.type])
+            count, sizes = options.windows or WINDOWS[device.type], options.sizes or SIZES[device.type]
+            report[shape] = measure(bench, work_for(bench, count, options.forced), sizes)
             bench.close()
     text = json.dumps(report, separators=(",", ":"))
     if options.json:
@@ -58,28 +66,52 @@ def main() -> None:
     print(text)
 
 
+@dataclass(frozen=True)
+class Work:
+    """Windows float[mel_bins, 3000] in order of length, the audio in them, and the most tokens of each."""
+
+    windows: list[torch.Tensor]
+    seconds: float
+    limits: list[int]
+
+
+def work_for(bench: Bench, count: int, forced: bool) -> Work:
+    """The sample clips over and over; for random weights noise as long as what people say in one breath."""
+    if bench.demo:
+        short = [clip for clip in bench.clips if clip.seconds <= 30]
+        clips = sorted((short * (count // len(short) + 1))[:count], key=lambda clip: clip.seconds)
+        limits = [bench.limit] * count
+    else:
+        dice = random.Random(0)
+        clips = synthetic_clips(count, sorted(dice.uniform(2, 25) for _ in range(count)))
+        pace = [TOKENS_PER_SECOND * dice.uniform(0.8, 1.2) for _ in range(count)]
+        spoken = [round(clip.seconds * one) for clip, one in zip(clips, pace, strict=True)]
+        limits = [bench.limit if forced else min(bench.limit, tokens) for tokens in spoken]
+    return Work([bench.features(clip) for clip in clips], sum(clip.seconds for clip in clips), limits)
+
+
 @torch.inference_mode()
-def measure(bench: Bench, sizes: tuple[int, ...], count: int) -> dict[str, Any]:
+def measure(bench: Bench, work: Work, sizes: tuple[int, ...]) -> dict[str, Any]:
     """RTFx of both at every size, and the ratio of the best."""
-    short = [clip for clip in bench.clips if clip.seconds <= 30]
-    clips = sorted((short * (count // len(short) + 1))[:count], key=lambda clip: clip.seconds)
-    windows = [bench.features(clip) for clip in clips]
-    seconds = sum(clip.seconds for clip in clips)
-    found: dict[str, Any] = {"windows": count, "audio_s": round(seconds, 1), "engine": {}, "transformers": {}}
+    count = len(work.windows)
+    found: dict[str, Any] = {
+        "windows": count, "audio_s": round(work.seconds, 1), "most_tokens": sum(work.limits),
+        "engine": {}, "transformers": {},
+    }  # fmt: skip
     written: dict[str, list[list[int]]] = {}
     for size in sizes:
-        for name, run in (("engine", engine_run), ("transformers", transformers_run)):
+        for name, prepare in (("engine", engine_run), ("transformers", transformers_run)):
             try:
-                work = run(bench, windows, size)
-                work()
+                run = prepare(bench, work, size)
+                run()
                 synchronize(bench.device)
                 began = time.perf_counter()
-                written[name] = work()
+                written[name] = run()
                 synchronize(bench.device)
             except torch.OutOfMemoryError:
                 found[name][size] = "out of memory"
                 continue
-            found[name][size] = round(seconds / (time.perf_counter() - began), 2)
+            found[name][size] = round(work.seconds / (time.perf_counter() - began), 2)
             print(f"{bench.shape} {name} {size}: {found[name][size]}", file=sys.stderr, flush=True)
     best = {
         name: max(value for value in found[name].values() if isinstance(value, float))
@@ -90,38 +122,50 @@ def measure(bench: Bench, sizes: tuple[int, ...], count: int) -> dict[str, Any]:
     return {**found, "best_ratio": ratio, "identical_windows": f"{same}/{count}"}
 
 
-def engine_run(bench: Bench, windows: list[torch.Tensor], size: int) -> Callable[[], list[list[int]]]:
-    """The continuous batch over all windows."""
+def engine_run(bench: Bench, work: Work, size: int) -> Callable[[], list[list[int]]]:
+    """The continuous batch over all windows, the longest first: then no row works alone at the end."""
+    windows = list(enumerate(work.windows))[::-1]
+    limits = dict(enumerate(work.limits))
     batch = ContinuousBatch(collect(bench.live.modules["merged"]), bench.rules, size)
 
-    def work() -> list[list[int]]:
-        found = {item.key: list(item.tokens) for item in batch.decode(enumerate(windows), bench.prompt, bench.limit)}
+    def run() -> list[list[int]]:
+        found = {item.key: list(item.tokens) for item in batch.decode(windows, bench.prompt, limits)}
         return [found[index] for index in range(len(windows))]
 
-    return work
+    return run
 
 
-def transformers_run(bench: Bench, windows: list[torch.Tensor], size: int) -> Callable[[], list[list[int]]]:
+def transformers_run(bench: Bench, work: Work, size: int) -> Callable[[], list[list[int]]]:
     """`generate` in batches of the same size."""
-    module = bench.live.modules["merged"]
+    from transformers import StoppingCriteriaList
+
+    module, prompt = bench.live.modules["merged"], len(bench.prompt)
     settings = bench.vocabulary.generation_config(module)
     settings.language, settings.task = "<|ru|>", "transcribe"
     settings.suppress_tokens = list(bench.vocabulary.suppress)
     settings.begin_suppress_tokens = list(bench.vocabulary.begin_suppress)
     settings.max_length, settings.num_beams, settings.do_sample = bench.limit, 1, False
 
-    def work() -> list[list[int]]:
+    def run() -> list[list[int]]:
         written: list[list[int]] = []
-        for start in range(0, len(windows), size):
-            features = torch.stack(windows[start : start + size])
-            output = module.generate(features, generation_config=copy.deepcopy(settings), return_timestamps=False)
-            for row in output.tolist():
-                tokens = row[len(bench.prompt) :] if row[: len(bench.prompt)] == bench.prompt else row
+        for start in range(0, len(work.windows), size):
+            features = torch.stack(work.windows[start : start + size])
+            limits = torch.tensor(work.limits[start : start + size], device=bench.device)
+
+            def enough(ids: torch.Tensor, scores: Any, limits: torch.Tensor = limits, **_: Any) -> torch.Tensor:
+                return ids.shape[1] - prompt >= limits
+
+            output = module.generate(
+                features, generation_config=copy.deepcopy(settings), return_timestamps=False,
+                stopping_criteria=StoppingCriteriaList([enough]),
+            )  # fmt: skip
+            for row, limit in zip(output.tolist(), limits.tolist(), strict=True):
+                tokens = row[prompt:] if row[:prompt] == bench.prompt else row
                 end = tokens.index(bench.vocabulary.end) if bench.vocabulary.end in tokens else len(tokens)
-                written.append(tokens[:end])
+                written.append(tokens[: min(end, limit)])
         return written
 
-    return work
+    return run
 
 
 if __name__ == "__main__":

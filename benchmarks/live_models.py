@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,12 @@ def pair(shape: str, folder: Path, device: torch.device) -> tuple[Checkpoint, Ch
 
 
 def large_vocabulary() -> Vocabulary:
-    """The special tokens of large-v3; the end token is suppressed, so that random weights write to the limit."""
+    """The special tokens of large-v3. The end token is suppressed, so that random weights write to the limit; so are
+    timestamps, after which `generate` would begin a further window."""
     return Vocabulary(
         start=50258, end=50257, pad=50257, no_timestamps=50364, prompt_language={"ru": 50263},
         prompt_task={"transcribe": 50360, "translate": 50359},
-        suppress=(50257, 50258, 50359, 50360, 50361, 50362, 50363), begin_suppress=(220, 50257),
+        suppress=(50257, 50258, 50359, 50360, 50361, 50362, 50363, *range(50365, 51866)), begin_suppress=(220, 50257),
         max_initial_timestamp=50, max_length=448, size=51866, special=frozenset(range(50257, 50365)),
     )  # fmt: skip
 
@@ -111,12 +113,12 @@ def speech_clips(folder: Path) -> list[BenchClip]:
     ]
 
 
-def synthetic_clips(count: int) -> list[BenchClip]:
-    """Noise under slowly moving tones, 2 to 12 s."""
+def synthetic_clips(count: int, lengths: Sequence[float] | None = None) -> list[BenchClip]:
+    """Noise under slowly moving tones, 2 to 12 s, or of `lengths` in seconds."""
     clips = []
     for seed in range(count):
         random = np.random.default_rng(seed)
-        t = np.arange(int((2 + seed % 11) * 16_000)) / 16_000
+        t = np.arange(int((lengths[seed] if lengths else 2 + seed % 11) * 16_000)) / 16_000
         wave = 0.2 * np.sin(2 * np.pi * (150 + 30 * seed % 400 + 60 * np.sin(t)) * t) * (1 + np.sin(3 * t)) / 2
         clips.append(_clip((wave + 0.02 * random.standard_normal(len(t))).astype(np.float32), f"synthetic-{seed}"))
     return clips

@@ -6,7 +6,8 @@ row waits for the longest of its batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -58,21 +59,25 @@ class ContinuousBatch:
         self,
         windows: Iterable[tuple[Hashable, torch.Tensor]],
         prompt: Sequence[int],
-        limit: int,
+        limit: int | Mapping[Hashable, int],
         cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[Written]:
-        """Each (key, log-mel float[mel_bins, 3000]) as it is done. Raises Cancelled between looks."""
+        """Each (key, log-mel float[mel_bins, 3000]) as it is done. Raises Cancelled between looks.
+
+        limit: most tokens written for a window, the same for all or by key.
+        """
         waiting = iter(windows)
+        limits = defaultdict(lambda: limit) if isinstance(limit, int) else limit
         self._keys = [None] * self.batch
         self.rows.park()
-        self._refill(waiting, prompt, limit)
+        self._refill(waiting, prompt, limits)
         while any(key is not None for key in self._keys):
             if cancelled is not None and cancelled():
                 raise Cancelled
-            for _ in range(min(STEPS_PER_LOOK, limit)):
+            for _ in range(STEPS_PER_LOOK):
                 self._step()
             yield from self._collect()
-            self._refill(waiting, prompt, limit)
+            self._refill(waiting, prompt, limits)
 
     def _collect(self) -> Iterator[Written]:
         tokens, ended, done = self.rows.read()
@@ -81,19 +86,24 @@ class ContinuousBatch:
                 self._keys[row] = None
                 yield Written(key, tuple(tokens[row]), ended[row], self._no_speech[row])
 
-    def _refill(self, waiting: Iterator[tuple[Hashable, torch.Tensor]], prompt: Sequence[int], limit: int) -> None:
+    def _refill(
+        self,
+        waiting: Iterator[tuple[Hashable, torch.Tensor]],
+        prompt: Sequence[int],
+        limits: Mapping[Hashable, int],
+    ) -> None:
         """Give idle rows their next windows."""
         idle = [row for row, key in enumerate(self._keys) if key is None]
         while idle and (taken := list(islice(waiting, min(len(idle), INTAKE)))):
             slots, idle = idle[: len(taken)], idle[len(taken) :]
-            self._take_in(slots, taken, prompt, limit)
+            self._take_in(slots, taken, prompt, limits)
 
     def _take_in(
         self,
         slots: list[int],
         taken: list[tuple[Hashable, torch.Tensor]],
         prompt: Sequence[int],
-        limit: int,
+        limits: Mapping[Hashable, int],
     ) -> None:
         tensors, count = self.tensors, len(taken)
         features = torch.stack([window for _, window in taken]).to(tensors.device, tensors.dtype)
@@ -110,4 +120,4 @@ class ContinuousBatch:
         self.caches.self_kv[:, :, where, :, : len(prompt)] = fresh.self_kv[:, :, :, :, : len(prompt)]
         for row, (key, _), probability in zip(slots, taken, speechless, strict=True):
             self._keys[row], self._no_speech[row] = key, probability
-            self.rows.load(row, prompt, self.rules.history(), [], limit)
+            self.rows.load(row, prompt, self.rules.history(), [], limits[key])

@@ -51,6 +51,20 @@ def test_rows_write_what_windows_alone_write(timestamps: bool) -> None:
             assert found[key].no_speech_probability == pytest.approx(decoded.no_speech_probability, rel=1e-3)
 
 
+@torch.inference_mode()
+def test_every_window_stops_at_its_own_limit() -> None:
+    module = make_module(3)
+    tensors, vocabulary = collect(module), Vocabulary.of(module, make_processor().tokenizer)
+    prompt, rules = vocabulary.prompt("ru", "transcribe", False), Rules(vocabulary, False, CPU)
+    windows = {seed: log_mel(make_clip(1 + seed, seed).samples, 80, device="cpu") for seed in range(5)}
+    limits = {0: 1, 1: 20, 2: 8, 3: 9, 4: 13}  # below, at and above the steps between two looks
+    batch = ContinuousBatch(tensors, rules, batch=2)
+    long = {written.key: written.tokens for written in batch.decode(windows.items(), prompt, 20)}
+    assert {len(tokens) for tokens in long.values()} == {20}
+    short = {written.key: written.tokens for written in batch.decode(windows.items(), prompt, limits)}
+    assert short == {key: long[key][:limit] for key, limit in limits.items()}
+
+
 def test_fewer_windows_than_rows_none_at_all_and_cancelling() -> None:
     module = make_module(0)
     tensors, vocabulary = collect(module), Vocabulary.of(module, make_processor().tokenizer)
