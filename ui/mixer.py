@@ -224,10 +224,9 @@ def _fetch(
             return
         session.fetching = False
         workshop.publish_models(session)
-        if job.error is not None:
-            told = session.get("models")
+        if job.error is not None:  # beside the models that stay, which are as good as they were
             failed = {"sentence": job.error["sentence"], "remedy": job.error["remedy"]}
-            session.publish(models={**told, "verdict": {**told["verdict"], "state": "bad", "mismatches": [failed]}})
+            session.publish(models={**session.get("models"), "failed": failed})
 
     with session.lock:
         job = workshop.worker.submit(session.owner, "fetch", work, lane="disk", supersede=True)

@@ -9,6 +9,7 @@ import pytest
 from tests.browser.conftest import LOOP, Served, Visitor
 from tests.browser.test_screens import serious
 from tests.ui.conftest import EVIL
+from ui.sessions import owner_of
 
 Visit = Callable[..., Visitor]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -173,3 +174,18 @@ def test_every_screen_in_english_and_what_is_out_of_date(visit: Visit, served: S
         visitor.show(tab)
         faults[tab] = serious(page)
     assert len(faults) >= 8 and {tab: found for tab, found in faults.items() if found} == {}
+
+
+def test_a_model_that_could_not_be_fetched_is_told_beside_those_that_stay(visit: Visit, served: Served) -> None:
+    visitor = visit()
+    visitor.settled()
+    page, session = visitor.page, served.workshop.session(owner_of(visitor.page.evaluate("WM.owner")))
+    failed = {"sentence": {"ru": "Модель не найдена: <b>", "en": "No such model: <b>"}, "remedy": None}
+    session.publish(models={**session.get("models"), "failed": failed})
+    told = page.locator('.wm-models .wm-verdict[role="alert"]')
+    told.wait_for()
+    assert "Модель не найдена: <b>" in told.inner_text()
+    assert page.locator('.wm-models .wm-verdict[data-state="ok"]').is_visible()
+    assert serious(page) == []
+    page.evaluate("WM.call('models.choose', {role: 'b', ref: 'b'})")
+    told.wait_for(state="detached")

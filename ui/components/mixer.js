@@ -136,11 +136,13 @@ WM.island("mixer", (root) => {
     dialog.showModal();
   };
   const verdict = (models) => {
-    const { state, mismatches = [], warnings = [] } = models.verdict;
-    return el("div.wm-verdict", { role: "status", data: { state } }, state === "ok" ? icon("check") : state === "bad" ? icon("warn") : null,
+    const { state, mismatches = [], warnings = [] } = models.verdict, failed = models.failed;
+    const judged = el("div.wm-verdict", { role: "status", data: { state } }, state === "ok" ? icon("check") : state === "bad" ? icon("warn") : null,
       el("div", {}, el("span", {}, t("verdict." + state)),
         mismatches.length > 0 && el("ul", {}, mismatches.map((one) => el("li", {}, pick(one.sentence), one.remedy ? " " + pick(one.remedy) : ""))),
         warnings.length > 0 && el("details", {}, el("summary", {}, t("verdict.warnings", { n: warnings.length })), el("ul", {}, warnings.map((one) => el("li", {}, pick(one)))))));
+    // A model that could not be fetched is told beside those that stay.
+    return [failed && el("div.wm-verdict", { role: "alert", data: { state: "bad" } }, icon("warn"), el("div", {}, pick(failed.sentence), failed.remedy ? " " + pick(failed.remedy) : "")), judged];
   };
   const modelRows = () => {
     const models = WM.slices.models;
