@@ -115,12 +115,14 @@ class Page:
         island = next(one["id"] for one in config["components"] if "act" in one["props"].get("server_fns", ()))
         self._asked = {"component_id": island, "session_hash": secrets.token_hex(8), "fn_name": "act"}
         self._owner = secrets.token_hex(16)
+        self._known: dict[str, int] = {}  # versions of what the page shows, so that only news is sent
         self.act("mixer.live", live=False)
 
     def act(self, action: str, **payload: Any) -> None:
-        data = {"owner": self._owner, "action": action, "payload": payload, "known": {}}
+        data = {"owner": self._owner, "action": action, "payload": payload, "known": self._known}
         answer = self._http.post("/component_server", json={**self._asked, "data": data}).raise_for_status().json()
         assert "error" not in answer, answer
+        self._known |= {name: fresh["version"] for name, fresh in answer["slices"].items()}
 
     def move(self, number: int) -> None:
         self.act("mixer.set", recipe=recipe(number % 100, 100).to_json())

@@ -4,8 +4,8 @@ References are what travels between page and server: a path relative to an allow
 absolute path inside one (lab only), or a Hub id. Server paths are never shown.
 """
 
-import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +13,15 @@ from typing import Any, TypeVar
 
 from merger.bilingual import Text, byte_size, number
 from merger.checkpoint import HUB_ID, Checkpoint, open_checkpoint
-from merger.compatibility import compare
+from merger.compatibility import Compatibility, compare
 from merger.errors import MissingFile, PathNotAllowed, WhisperMergeError
 from merger.hub import HubRules, too_large
 from merger.recipe import MergeRecipe
 from ui.errors import HubNotAllowed, ModelsNotChosen, bilingual
+from ui.model_folders import Stamp, model_folders, stamp
 from ui.settings import GB, Settings
 
-log = logging.getLogger(__name__)
-
 Value = TypeVar("Value")
-Stamp = tuple[tuple[str, int, int, int], ...]  # name, inode, bytes and modification time (ns) of every file
 
 SOURCES = ("a", "b", "c", "d")  # what is mixed; C and D only by methods of more than two models
 ROLES = (*SOURCES, "base")
@@ -45,8 +43,7 @@ DEMO_DETAILS = {
 PUBLISHED = ("antony66/whisper-large-v3-russian", "bond005/whisper-large-v3-ru-podlodka", "openai/whisper-large-v3")
 LONGEST_NAME = 200  # characters of a model's name that an error repeats
 EXPORT = "export:"  # before the name of a folder in the export root, which may be called like another model
-FOLDER_DEPTH = 3  # how deep below a root model folders are looked for
-MOST_FOLDERS = 200
+COMPARED = 64  # sets of models whose comparison is remembered
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,10 @@ class Models:
         self._settings = settings
         # On a public server the token belongs to whoever runs it: a visitor's Hub id is asked for without.
         self._hub_rules = HubRules(anonymous=settings.public, max_bytes=round(settings.max_model_gb * GB))
+        self._demo = {settings.demo_models / name for name in DEMO_NAMES}
         self._readable = (*settings.roots, settings.export_root)
         self._open: dict[str, tuple[Stamp | None, Checkpoint]] = {}
+        self._compared: OrderedDict[tuple[int, ...], tuple[list[Checkpoint], Compatibility]] = OrderedDict()
         self._lock = threading.Lock()
 
     def options(self, exports: Iterable[str] = ()) -> list[ModelOption]:
@@ -84,7 +83,8 @@ class Models:
         found = [
             ModelOption(self._reference(folder), self.display_name(folder), group, _detail(folder, group))
             for root in self._settings.roots
-            for group, folder in _model_folders(root, self._settings.demo_models)
+            for folder in model_folders(root)
+            for group in ["demo" if folder in self._demo else "folder"]
         ]
         made = [self._settings.export_root / name for name in exports]
         found += [
@@ -159,7 +159,7 @@ class Models:
                     faults.append(_both(error))
         if faults:
             return {"state": "bad", "mismatches": faults, "warnings": []}
-        found = compare(*_mixed(opened), base=opened.get("base"))
+        found = self._compare(opened)
         return {
             "state": "ok" if found.ok else "bad",
             "mismatches": [
@@ -175,8 +175,24 @@ class Models:
         if missing:
             raise ModelsNotChosen(roles=Text(", ".join(m.ru for m in missing), ", ".join(m.en for m in missing)))
         opened = {role: self.open(ref) for role in ROLES if (ref := models.get(role))}
-        compare(*_mixed(opened), base=opened.get("base")).raise_if_incompatible()
+        self._compare(opened).raise_if_incompatible()
         return opened
+
+    def _compare(self, opened: Mapping[str, Checkpoint]) -> Compatibility:
+        """Whether these fit together; told from memory while they are the same, since it reads their tokenizers, and
+        every move of a slider asks."""
+        models = [opened[role] for role in ROLES if role in opened]
+        key = (*map(id, models), "base" in opened)
+        with self._lock:
+            if key in self._compared:
+                self._compared.move_to_end(key)
+                return self._compared[key][1]
+        found = compare(*[opened[role] for role in SOURCES if role in opened], base=opened.get("base"))
+        with self._lock:
+            self._compared[key] = models, found  # while the models are held, no other gets their ids
+            while len(self._compared) > COMPARED:
+                self._compared.popitem(last=False)
+        return found
 
     def display_name(self, folder: Path) -> Text:
         """What people call the model: the demo pair has names, other folders are called as they are."""
@@ -241,10 +257,6 @@ def taking_part(recipe: MergeRecipe, by_role: Mapping[str, Value | None]) -> dic
     return {role: value for role in wanted if (value := by_role.get(role)) is not None}
 
 
-def _mixed(opened: Mapping[str, Checkpoint]) -> list[Checkpoint]:
-    return [opened[role] for role in SOURCES if role in opened]
-
-
 def _as_given(error: WhisperMergeError, ref: str) -> WhisperMergeError:
     """The error with the model's name as the person gave it: where it lies on this server is not told."""
     key = "path" if isinstance(error, PathNotAllowed) else "file"
@@ -257,37 +269,6 @@ def _both(error: WhisperMergeError) -> dict[str, Any]:
         "sentence": {lang: error.sentence(lang) for lang in ("ru", "en")},
         "remedy": {lang: error.remedy(lang) for lang in ("ru", "en")},
     }
-
-
-def stamp(folder: Path) -> Stamp | None:
-    """What tells a changed model folder from an unchanged one; None while that cannot be said."""
-    try:
-        stats = [(file.name, file.stat()) for file in folder.iterdir()]
-    except OSError:
-        return None
-    return tuple(sorted((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
-
-
-def _model_folders(root: Path, demo: Path) -> list[tuple[str, Path]]:
-    """(group, folder) of every model folder below `root`, not deeper than FOLDER_DEPTH."""
-    found: list[tuple[str, Path]] = []
-    level = [root]
-    for _ in range(FOLDER_DEPTH + 1):
-        following: list[Path] = []
-        for folder in level:
-            if (folder / "config.json").is_file():
-                found.append(("demo" if folder.parent == demo and folder.name in DEMO_NAMES else "folder", folder))
-            elif folder.is_dir():
-                try:
-                    following += sorted(
-                        child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")
-                    )
-                except OSError:
-                    log.warning("a folder under the model roots cannot be read")
-        level = following
-        if len(found) >= MOST_FOLDERS:
-            break
-    return found[:MOST_FOLDERS]
 
 
 def _detail(folder: Path, group: str) -> Text:

@@ -11,6 +11,7 @@ from merger.errors import BadRecipe, WhisperMergeError
 from merger.recipe import MergeRecipe
 from tests.ui.acting import act, heard
 from tests.ui.conftest import OWNER
+from ui import models
 from ui.models import taking_part
 from ui.recipe_changes import fitted
 from ui.sessions import Session
@@ -151,3 +152,26 @@ def test_strangers_are_offered_their_own_exports_alone(settings: Settings, tmp_p
         assert shop.exported(ann.owner) == [folder] and shop.exported(bob.owner) == []
     finally:
         shop.close()
+
+
+def test_models_are_compared_once_while_they_are_the_same(
+    workshop: Workshop, demo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comparison reads tokenizers of megabytes, and every move of a slider asks for it."""
+    asked: list[int] = []
+    plain = models.compare
+    monkeypatch.setattr(models, "compare", lambda *a, **k: (asked.append(1), plain(*a, **k))[1])
+    pair = {"a": "a", "b": "b"}
+    for _ in range(3):
+        workshop.models.checked(pair, needs_base=False)
+        assert workshop.models.verdict(pair)["state"] == "ok"
+    workshop.models.checked({"a": "b", "b": "a"}, needs_base=False)
+    workshop.models.checked({"a": "a", "base": "b", "b": "b"}, needs_base=True)
+    assert len(asked) == 3, "each set of models once"
+    config = demo_folder / "models" / "b" / "config.json"
+    before = config.read_text(encoding="utf-8")
+    try:
+        config.write_text(json.dumps({**json.loads(before), "num_mel_bins": 128}), encoding="utf-8")
+        assert workshop.models.verdict(pair)["state"] == "bad", "what changed on disk is compared anew"
+    finally:
+        config.write_text(before, encoding="utf-8")
