@@ -1,6 +1,5 @@
 """Malformed recordings: the right code, soon, and no memory kept."""
 
-import asyncio
 import random
 import resource
 import time
@@ -11,6 +10,7 @@ import pytest
 from evaluation.errors import AudioTooLong, BadAudio
 from merger.errors import WhisperMergeError
 from tests.faults.conftest import LONG, Reached, how_many
+from tests.ui.acting import awaited
 from tests.ui.conftest import OWNER, write_tone
 from ui.memory import resident_bytes
 from ui.workshop import Workshop
@@ -54,7 +54,7 @@ def test_malformed_recordings(workshop: Workshop, tmp_path: Path, reached: Reach
         given.write_bytes(spoilt(chance, sources[kind]))
         started = time.monotonic()
         try:
-            asyncio.run(workshop.clips.decode_upload(given, given.name))
+            awaited(workshop.clips.decode_upload(given, given.name))
             code = "heard"
         except (BadAudio, AudioTooLong) as error:
             code = error.code

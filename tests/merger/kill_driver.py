@@ -59,9 +59,12 @@ def main() -> None:
     a, b, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     sources = {"a": open_checkpoint(a), "b": open_checkpoint(b)}
     folder.mkdir()
-    started = time.monotonic()
-    os.waitpid(child(sources, folder / "first", None), 0)
-    whole = time.monotonic() - started
+    undisturbed = []
+    for name in ("first", "second", "third"):  # the first one compiles what was never compiled here
+        started = time.monotonic()
+        os.waitpid(child(sources, folder / name, None), 0)
+        undisturbed.append(time.monotonic() - started)
+    whole = min(undisturbed)
     for line in sys.stdin:
         case = json.loads(line)
         shutil.rmtree(folder)

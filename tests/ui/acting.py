@@ -1,9 +1,11 @@
 """What a page does, and waiting until the server has done it."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from ui.sessions import Session
 from ui.views import ACTIONS
@@ -11,6 +13,13 @@ from ui.worker import Job, JobState
 from ui.workshop import Workshop
 
 SECONDS = 60.0
+Result = TypeVar("Result")
+
+
+def awaited(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Its result, from an event loop on a thread of its own: a browser's loop may run on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def act(workshop: Workshop, session: Session, action: str, /, **payload: Any) -> Any:

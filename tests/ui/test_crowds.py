@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from evaluation.audio import AudioClip
+from tests.ui.acting import awaited
 from tests.ui.conftest import write_tone
 from tests.ui.server import serving
 from tests.ui.working import Gate, worker
@@ -76,7 +77,7 @@ def test_whoever_waits_for_a_job_holds_no_thread(worker: Worker) -> None:
         again = endpoints._finished(job, None)  # type: ignore[arg-type]
         return await asyncio.wait_for(told, SECONDS), await asyncio.wait_for(again, SECONDS)
 
-    assert asyncio.run(wait()) == ("through", "through")
+    assert awaited(wait()) == ("through", "through")
 
 
 def test_no_more_decoders_at_once_than_cores(
@@ -107,7 +108,7 @@ def test_no_more_decoders_at_once_than_cores(
 
     for page in pages:
         page.start()
-    asyncio.run(scripts())
+    awaited(scripts())
     for page in pages:
         page.join()
     assert most == 2

@@ -1,6 +1,5 @@
 """What an operator sees: log lines with ids and without texts, health by a real kernel, numbers for Prometheus."""
 
-import asyncio
 import io
 import json
 import logging
@@ -13,7 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from merger.bilingual import Text
-from tests.ui.acting import act, heard
+from tests.ui.acting import act, awaited, heard
 from tests.ui.conftest import OWNER
 from tests.ui.server import TIMEOUT, client_of, serving
 from tests.ui.working import SECONDS, returning
@@ -111,7 +110,7 @@ def test_a_device_that_is_being_started_is_no_failure(workshop: Workshop, monkey
     monkeypatch.setattr(device, "check", starting)
     told = Checkup(workshop).look()
     assert told["status"] == "starting" and told["devices"][0]["code"] == "DEVICE_STARTING"
-    answer = asyncio.run(Checkup(workshop).answer(Request({"type": "http", "headers": []})))
+    answer = awaited(Checkup(workshop).answer(Request({"type": "http", "headers": []})))
     assert answer.status_code == 503
     monkeypatch.setattr(workshop.worker, "alive", lambda: False)
     assert Checkup(workshop).look()["status"] == "failing"

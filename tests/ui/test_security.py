@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.attack.registry import ATTACKS
+from tests.ui.acting import awaited
 from ui import redaction, request_bodies
 from ui.http_errors import RequestTooLarge, RequestTooSlow, language
 from ui.request_bodies import counted, objects, whole
@@ -79,9 +80,9 @@ def test_a_page_is_rewritten_and_nothing_else_is() -> None:
         await Nonces(app)({"type": "http", NONCE: "abc"}, None, send)  # type: ignore[arg-type]
         return sent
 
-    page = asyncio.run(ask(b"text/html; charset=utf-8"))
+    page = awaited(ask(b"text/html; charset=utf-8"))
     assert page[1]["body"] == b"<script nonce=abc>" and (b"content-length", b"18") in page[0]["headers"]
-    assert [one.get("body") for one in asyncio.run(ask(b"text/plain"))] == [None, b"<scr", b"ipt>"]
+    assert [one.get("body") for one in awaited(ask(b"text/plain"))] == [None, b"<scr", b"ipt>"]
 
 
 def test_frames_are_for_spaces_only() -> None:
@@ -102,12 +103,12 @@ def receiving(parts: list[bytes], pause: float = 0.0) -> Any:
 
 
 def test_bodies_are_counted_and_must_not_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert asyncio.run(whole(counted(receiving([b"ab", b"cd"]), 4))) == b"abcd"
+    assert awaited(whole(counted(receiving([b"ab", b"cd"]), 4))) == b"abcd"
     with pytest.raises(RequestTooLarge):
-        asyncio.run(whole(counted(receiving([b"ab", b"cde"]), 4)))
+        awaited(whole(counted(receiving([b"ab", b"cde"]), 4)))
     monkeypatch.setattr(request_bodies, "IDLE_SECONDS", 0.01)
     with pytest.raises(RequestTooSlow):
-        asyncio.run(whole(counted(receiving([b"ab"], pause=5.0), 4)))
+        awaited(whole(counted(receiving([b"ab"], pause=5.0), 4)))
 
 
 def test_every_object_inside_a_value_is_found() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from merger.errors import PathNotAllowed
 from merger.recipe import MergeRecipe
-from tests.ui.acting import SECONDS, act, heard
+from tests.ui.acting import SECONDS, act, awaited, heard
 from tests.ui.conftest import OWNER
 from ui import views
 from ui.catalog import PRESETS, method_catalog
@@ -164,12 +164,12 @@ def test_the_default_pair_is_loaded_before_anybody_comes(workshop: Workshop) -> 
 def test_a_page_that_comes_back_gets_everything_again(workshop: Workshop) -> None:
     session = workshop.session(OWNER)
     heard(workshop, session)
-    fresh = asyncio.run(session.wait({}, 1.0))
+    fresh = awaited(session.wait({}, 1.0))
     assert {"models", "recipe", "clip", "clips", "result", "job"} <= set(fresh)
     known = {name: slice_["version"] for name, slice_ in fresh.items()}
-    assert asyncio.run(session.wait(known, 0.05)) == {}
+    assert awaited(session.wait(known, 0.05)) == {}
     session.publish(swap=None)
-    assert set(asyncio.run(session.wait(known, 1.0))) == {"swap"}
+    assert set(awaited(session.wait(known, 1.0))) == {"swap"}
     assert workshop.session(OWNER) is session
 
 
@@ -184,7 +184,7 @@ def test_a_waiting_page_is_woken_by_another_thread(workshop: Workshop) -> None:
         await asyncio.to_thread(session.publish, swap={"clip": "x"})
         return set(await waiting)
 
-    assert asyncio.run(wait_and_publish()) == {"swap"}
+    assert awaited(wait_and_publish()) == {"swap"}
 
 
 @pytest.mark.parametrize("secret", ["", "short", "x" * 65, "a b" * 10, "../" * 10, "ю" * 30])
