@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import Served, Visitor
+from tests.browser.waiting import until
 
 Visit = Callable[..., Visitor]
 PHONE = {"viewport": {"width": 390, "height": 844}}
@@ -73,7 +74,7 @@ def test_a_typed_number_survives_a_wrong_one_to_its_last_digit(visit: Visit) -> 
     number = page.locator('[data-focus="wm-p-ties_density-n"]')
     number.fill("0,823")
     number.press("Enter")
-    page.wait_for_function("WM.slices.recipe.parameters.ties_density === 0.823 && WM.pending === 0")
+    until(page, "WM.slices.recipe.parameters.ties_density === 0.823 && WM.pending === 0")
     visitor.settled()
     number.fill("seven")
     number.press("Enter")
@@ -127,7 +128,7 @@ def test_what_cannot_be_brought_back_is_asked_about(visit: Visit) -> None:
     assert away.inner_text() == ""
     away.click()
     away.click()
-    page.wait_for_function("count => document.querySelectorAll('.wm-entry').length === count - 1", arg=count)
+    until(page, "count => document.querySelectorAll('.wm-entry').length === count - 1", arg=count)
 
 
 def test_the_first_steps_go_with_the_screen_and_not_from_under_the_hand(visit: Visit) -> None:
@@ -201,9 +202,9 @@ def test_a_sweep_that_was_started_comes_into_sight(visit: Visit, served: Served)
     served.hold()
     page.locator('[data-focus="kind-t"]').click()
     page.wait_for_selector('[data-focus="stop-sweep"]')
-    page.wait_for_function("WM.pending === 0")
+    until(page, "WM.pending === 0")
     seen = "document.querySelector('[data-focus=\"stop-sweep\"]').getBoundingClientRect().bottom"
-    page.wait_for_function(f"{seen} <= document.querySelector('.wm-strip').getBoundingClientRect().top")
+    until(page, f"{seen} <= document.querySelector('.wm-strip').getBoundingClientRect().top")
     page.locator('[data-focus="stop-sweep"]').click()
     served.release()
-    page.wait_for_function("!['queued', 'running'].includes(WM.slices.sweep.job.state)")
+    until(page, "!['queued', 'running'].includes(WM.slices.sweep.job.state)")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.browser.conftest import Served, Visitor
 from tests.browser.test_screens import serious
+from tests.browser.waiting import until
 from tests.evaluation.trio import write_corpus
 
 Visit = Callable[..., Visitor]
@@ -47,7 +48,7 @@ def test_the_samples_by_keyboard(visit: Visit, lang: str, theme: str) -> None:
     assert not page.locator('[data-focus="system-base"]').is_checked()
     page.locator('[data-focus="evaluate"]').focus()
     page.keyboard.press("Enter")
-    page.wait_for_function(DONE)
+    until(page, DONE)
     frame = page.locator("iframe.wm-report")
     frame.wait_for()
     assert frame.get_attribute("sandbox") == ""
@@ -72,7 +73,7 @@ def test_the_samples_by_keyboard(visit: Visit, lang: str, theme: str) -> None:
 def test_the_report_may_run_nothing_and_reach_nothing(visit: Visit) -> None:
     page = opened(visit())
     page.locator('[data-focus="evaluate"]').click()
-    page.wait_for_function(DONE)
+    until(page, DONE)
     page.locator("iframe.wm-report").wait_for()
     assert page.evaluate("document.querySelector('.wm-report').contentDocument") is None  # an origin of its own
     inside = page.frame_locator("iframe.wm-report")
@@ -87,7 +88,7 @@ def test_a_reload_finds_the_run_again_and_it_can_be_stopped_and_gone_on_with(vis
     page = opened(visitor)
     served.hold()
     page.locator('[data-focus="evaluate"]').click()
-    page.wait_for_function("WM.slices.evaluation?.job?.stage === 'evaluation.listen'")
+    until(page, "WM.slices.evaluation?.job?.stage === 'evaluation.listen'")
     page.reload()
     visitor.ready()
     page.locator("#wm-tab-evaluation").click()
@@ -95,17 +96,17 @@ def test_a_reload_finds_the_run_again_and_it_can_be_stopped_and_gone_on_with(vis
     assert page.locator('[data-focus="evaluate"]').is_disabled()
     assert serious(page) == []
     page.locator('[data-focus="stop-evaluation"]').click()
-    page.wait_for_function("WM.slices.evaluation.state === 'cancelled'")
+    until(page, "WM.slices.evaluation.state === 'cancelled'")
     served.release()
     page.locator('[data-focus="resume-evaluation"]').click()
-    page.wait_for_function(DONE)
+    until(page, DONE)
     page.locator('[data-focus="evaluate"]').click()
     page.wait_for_selector(".wm-before")
-    page.wait_for_function(DONE)
+    until(page, DONE)
     first = page.locator(".wm-before .wm-button", has_text="Открыть")
     wanted = page.evaluate("WM.slices.evaluation.id")
     first.click()
-    page.wait_for_function(f"WM.slices.evaluation.id !== '{wanted}'")
+    until(page, f"WM.slices.evaluation.id !== '{wanted}'")
     page.wait_for_selector("iframe.wm-report")
 
 
@@ -114,12 +115,12 @@ def test_a_set_of_ones_own_and_its_bad_lines(visit: Visit, tmp_path: Path) -> No
     page.locator("#wm-evaluation input[type=file]").set_input_files(zipped(tmp_path, spoil=True))
     page.wait_for_selector('[data-focus="set-archive"]:checked')
     page.locator('[data-focus="evaluate"]').click()
-    page.wait_for_function("WM.slices.evaluation?.state === 'failed'")
+    until(page, "WM.slices.evaluation?.state === 'failed'")
     listed = page.locator(".wm-faults li")
     assert listed.count() == 1 and "строка 2" in listed.inner_text() and "${alert(1)}" in listed.inner_text()
     assert serious(page) == []
     page.locator('[data-focus="skip-evaluation"]').click()
-    page.wait_for_function(DONE)
+    until(page, DONE)
     assert "my set.zip" in page.locator("#wm-evaluation h2").nth(1).inner_text()
     assert "Пропущено строк: 1" in page.locator("#wm-evaluation").inner_text()
     page.locator("iframe.wm-report").wait_for()

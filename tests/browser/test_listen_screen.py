@@ -1,4 +1,7 @@
-"""The main walk in a real browser: sample, slider, three transcripts, reload, microphone."""
+"""The main walk in a real browser: sample, slider, three transcripts, reload, microphone.
+
+Longer than most files: one walk over one started server.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.conftest import LOOP, Served, Visitor
+from tests.browser.waiting import until
 from tests.ui.conftest import EVIL, write_tone
 
 Visit = Callable[..., Visitor]
@@ -48,7 +52,7 @@ def test_words_of_another_recording_are_not_shown(visit: Visit, served: Served, 
     page.locator('input[type="file"]').first.set_input_files(
         {"name": "другая.wav", "mimeType": "audio/wav", "buffer": tone(pitch=333.0)}
     )
-    page.wait_for_function("WM.slices.clip.name.ru === 'другая.wav' && WM.slices.job.state === 'running'")
+    until(page, "WM.slices.clip.name.ru === 'другая.wav' && WM.slices.job.state === 'running'")
     assert page.evaluate("WM.slices.result.clip !== WM.slices.clip.id")
     assert page.locator(".wm-column .wm-word").count() == 0
     assert page.locator(".wm-column.wm-pending").count() == 3
@@ -68,12 +72,12 @@ def test_a_slider_moved_with_the_keyboard_changes_the_merge(visit: Visit) -> Non
     page.keyboard.press("ArrowLeft")  # towards A, which is on the left
     assert float(slider.input_value()) == pytest.approx(before + 0.05)
     page.keyboard.press("Home")
-    page.wait_for_function("WM.slices.recipe.parameters.direct_alpha === 0")
+    until(page, "WM.slices.recipe.parameters.direct_alpha === 0")
     visitor.settled()
     assert visitor.text("merged") == visitor.text("b")
     page.locator("#wm-p-direct_alpha").focus()
     page.keyboard.press("End")
-    page.wait_for_function("WM.slices.recipe.parameters.direct_alpha === 1")
+    until(page, "WM.slices.recipe.parameters.direct_alpha === 1")
     visitor.settled()
     assert visitor.text("merged") == visitor.text("a") != visitor.text("b")
     assert page.evaluate("document.activeElement.id") == "wm-p-direct_alpha", "the focus stays on the slider"
@@ -85,15 +89,15 @@ def test_a_reload_in_mid_job_finds_the_job_again(visit: Visit, served: Served) -
     visitor.settled()
     page = visitor.page
     page.locator('[data-focus="method-slerp"]').click()
-    page.wait_for_function("WM.slices.recipe?.method === 'slerp'")
+    until(page, "WM.slices.recipe?.method === 'slerp'")
     visitor.settled()
     served.hold()
     page.locator("#wm-p-slerp_t").focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("WM.slices.recipe.parameters.slerp_t > 0.5 && WM.slices.job.state === 'running'")
+    until(page, "WM.slices.recipe.parameters.slerp_t > 0.5 && WM.slices.job.state === 'running'")
     job = page.evaluate("WM.slices.job.id")
     page.reload()
-    page.wait_for_function("window.WM && WM.slices.job && WM.slices.job.state === 'running'")
+    until(page, "window.WM && WM.slices.job && WM.slices.job.state === 'running'")
     assert page.evaluate("WM.slices.job.id") == job
     assert page.locator('[data-focus="stop"]').is_visible()
     served.release()
@@ -107,7 +111,7 @@ def test_stop_really_stops(visit: Visit, served: Served) -> None:
     served.hold()
     visitor.page.evaluate("WM.mixer.set({method: 'direct', parameters: {direct_alpha: 0.123}, parts: undefined})")
     visitor.page.locator('[data-focus="stop"]').click()
-    visitor.page.wait_for_function("WM.slices.job.state === 'cancelled'")
+    until(visitor.page, "WM.slices.job.state === 'cancelled'")
     assert "Остановлено" in visitor.page.locator(".wm-state").inner_text()
     # What was stopped can be asked for again, without moving a slider.
     go_on = visitor.page.locator('[data-focus="go-on"]')
@@ -126,7 +130,8 @@ def test_newer_moves_replace_older_ones(visit: Visit, served: Served) -> None:
     visitor.page.locator("#wm-p-direct_alpha").focus()
     for step in range(1, 7):
         visitor.page.keyboard.press("ArrowLeft")
-        visitor.page.wait_for_function(
+        until(
+            visitor.page,
             "share => Math.abs(WM.slices.recipe.parameters.direct_alpha - share) < 1e-9", arg=0.5 + 0.05 * step
         )
     served.release()
@@ -141,9 +146,9 @@ def test_recording_through_the_microphone(visit: Visit) -> None:
     visitor.settled()
     page = visitor.page
     page.locator('[data-focus="record"]').click()
-    page.wait_for_function("parseFloat(document.querySelector('.wm-sources .wm-figures')?.textContent) >= 1")
+    until(page, "parseFloat(document.querySelector('.wm-sources .wm-figures')?.textContent) >= 1")
     page.locator('[data-focus="record"]').click()
-    page.wait_for_function("WM.slices.clips.shelf.length === 1")
+    until(page, "WM.slices.clips.shelf.length === 1")
     visitor.settled()
     clip = page.evaluate("WM.slices.clip")
     assert clip["name"]["ru"].startswith("Микрофон") and 0.5 < clip["seconds"] < 60
@@ -169,7 +174,7 @@ def test_a_word_plays_and_the_keys_work_in_a_russian_layout(visit: Visit) -> Non
     page.evaluate("document.activeElement.blur()")
     page.evaluate(LOOP)
     page.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', {code: 'Space', key: ' ', bubbles: true}))")
-    page.wait_for_function("!WM.player.paused")
+    until(page, "!WM.player.paused")
     for key, code in (("х", "BracketLeft"), ("ъ", "BracketRight"), ("ъ", "BracketRight")):
         page.evaluate(
             "([key, code]) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, code, bubbles: true}))",
@@ -212,7 +217,7 @@ def test_references_and_transcripts_show_as_text(visit: Visit, served: Served) -
     visitor.settled()
     evil = f"{EVIL} </span> \u202eабв"
     page.locator("#wm-reference").fill(evil)
-    page.wait_for_function("WM.slices.clip.reference.includes('alert(2)')")
+    until(page, "WM.slices.clip.reference.includes('alert(2)')")
     for session in served.workshop.sessions._by_owner.values():
         result = session.get("result")
         words = [{"t": word, "s": 0.0, "e": 0.5} for word in evil.split()]
@@ -222,7 +227,7 @@ def test_references_and_transcripts_show_as_text(visit: Visit, served: Served) -
         badges = [{"title": {"ru": evil, "en": evil}, "evidence": evil}]
         side = {**result["a"], "text": evil, "words": words, "badges": badges}
         session.publish(result={**result, "a": side, "merged": side, "b": side, "slots": slots})
-    page.wait_for_function("document.querySelector('[data-text=merged]').innerText.includes('${alert(1)}')")
+    until(page, "document.querySelector('[data-text=merged]').innerText.includes('${alert(1)}')")
     shown = visitor.text("merged")
     assert "<img" in shown and "</span>" in shown
     assert page.locator(".wm-grid img").count() == 0
@@ -234,7 +239,7 @@ def test_names_of_models_and_files_show_as_text(visit: Visit, tmp_path_factory: 
     page = visitor.page
     page.locator('[data-focus="model-b"]').click()
     page.locator(".wm-option", has_text="onerror").click()
-    page.wait_for_function("WM.slices.models.roles.b.ref.includes('onerror')")
+    until(page, "WM.slices.models.roles.b.ref.includes('onerror')")
     visitor.settled()
     assert EVIL in page.locator('[data-focus="model-b"]').inner_text()
     assert EVIL in page.locator("#wm-sentence").inner_text()
@@ -242,12 +247,12 @@ def test_names_of_models_and_files_show_as_text(visit: Visit, tmp_path_factory: 
     page.locator('input[type="file"]').first.set_input_files(
         {"name": f"{EVIL}.wav", "mimeType": "audio/wav", "buffer": sound}
     )
-    page.wait_for_function("WM.slices.clips.shelf.length === 1")
+    until(page, "WM.slices.clips.shelf.length === 1")
     visitor.settled()
     assert page.locator(".wm-player b").inner_text() == f"{EVIL}.wav"
     for tab in ("history", "sweep", "export", "blind"):
         page.evaluate(f"WM.show('{tab}')")
-        page.wait_for_function("WM.pending === 0")
+        until(page, "WM.pending === 0")
     assert page.locator(".wm-island img").count() == 0
 
 
@@ -255,7 +260,7 @@ def test_english_by_a_toggle(visit: Visit) -> None:
     visitor = visit()
     visitor.settled()
     visitor.page.get_by_role("link", name="Switch to English").click()
-    visitor.page.wait_for_function("document.documentElement.lang === 'en'")
+    until(visitor.page, "document.documentElement.lang === 'en'")
     visitor.ready()
     visitor.settled()
     assert visitor.page.get_by_role("tab", name="Listen").is_visible()
@@ -265,7 +270,7 @@ def test_english_by_a_toggle(visit: Visit) -> None:
 
 def test_a_link_carries_a_recipe(visit: Visit) -> None:
     visitor = visit('/?lang=ru&recipe={"method":"slerp","parameters":{"slerp_t":0.3}}')
-    visitor.page.wait_for_function("WM.slices.recipe?.method === 'slerp'")
+    until(visitor.page, "WM.slices.recipe?.method === 'slerp'")
     visitor.settled()
     assert visitor.page.evaluate("WM.slices.recipe.parameters.slerp_t") == 0.3
     assert "recipe=" not in visitor.page.evaluate("location.search"), "a reload must not undo what was changed since"

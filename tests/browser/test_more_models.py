@@ -8,6 +8,7 @@ import pytest
 
 from tests.browser.conftest import LOOP, Served, Visitor
 from tests.browser.test_screens import serious
+from tests.browser.waiting import until
 from tests.ui.conftest import EVIL
 from ui.sessions import owner_of
 
@@ -25,26 +26,26 @@ def test_a_third_model_by_keyboard_alone(visit: Visit) -> None:
     page.keyboard.press("Enter")
     page.locator(".wm-dialog[open] .wm-option", has_text="onerror").focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("WM.slices.models.roles.c")
+    until(page, "WM.slices.models.roles.c")
     visitor.settled()
     assert EVIL in page.locator('[data-focus="model-c"]').inner_text()
     assert EVIL in page.locator("#wm-sentence").inner_text() and page.locator(".wm-island img").count() == 0
     slider = page.locator('[data-focus="wm-p-weights-c"]')
     slider.focus()
     page.keyboard.press("End")
-    page.wait_for_function("WM.slices.recipe.parameters.weights?.[2] === 1")
+    until(page, "WM.slices.recipe.parameters.weights?.[2] === 1")
     visitor.settled()
     assert page.evaluate("document.activeElement.dataset.focus") == "wm-p-weights-c"
     assert "60" in slider.get_attribute("aria-valuetext"), "1 of 0.3333 + 0.3333 + 1 is 60 %"
     assert serious(page) == []
     page.locator('[data-focus="wm-p-weights-even"]').click()
-    page.wait_for_function("WM.slices.recipe.parameters.weights === null")
+    until(page, "WM.slices.recipe.parameters.weights === null")
     page.locator('[data-focus="method-direct"]').click()
-    page.wait_for_function("WM.slices.recipe.method === 'direct'")
+    until(page, "WM.slices.recipe.method === 'direct'")
     visitor.settled()
     assert "C не участвует" in page.locator(".wm-models").inner_text()
     page.locator('[data-focus="remove-c"]').click()
-    page.wait_for_function("!WM.slices.models.roles.c")
+    until(page, "!WM.slices.models.roles.c")
 
 
 def test_a_copied_link_opens_the_same_three_models(visit: Visit) -> None:
@@ -52,12 +53,12 @@ def test_a_copied_link_opens_the_same_three_models(visit: Visit) -> None:
     ann.settled()
     ann.page.evaluate("WM.mixer.set({method: 'linear', parameters: {weights: null}, parts: undefined})")
     ann.page.evaluate("WM.call('models.choose', {role: 'c', ref: 'base'})")
-    ann.page.wait_for_function("WM.slices.recipe.json.sources.c === 'base'")
+    until(ann.page, "WM.slices.recipe.json.sources.c === 'base'")
     ann.page.get_by_role("button", name="Скопировать ссылку с этим рецептом").click()
-    ann.page.wait_for_function("navigator.clipboard.readText().then((text) => text.includes('recipe='))")
+    until(ann.page, "navigator.clipboard.readText().then((text) => text.includes('recipe='))")
     link = ann.page.evaluate("navigator.clipboard.readText()")
     bob = visit("/" + link.split("/", 3)[3])
-    bob.page.wait_for_function("WM.slices.recipe?.method === 'linear' && WM.slices.models.roles.c?.ref === 'base'")
+    until(bob.page, "WM.slices.recipe?.method === 'linear' && WM.slices.models.roles.c?.ref === 'base'")
     bob.settled()
     missing = visit('/?lang=ru&recipe={"method":"direct","parameters":{},"sources":{"a":"a","b":"/nowhere"}}')
     missing.page.wait_for_selector(".wm-toast-note")
@@ -70,15 +71,15 @@ def test_an_icon_keeps_the_focus_when_its_row_is_drawn_anew(visit: Visit) -> Non
     visitor.settled()
     page = visitor.page
     page.locator('[data-focus="method-slerp"]').click()
-    page.wait_for_function("WM.slices.recipe.can_undo")
+    until(page, "WM.slices.recipe.can_undo")
     visitor.settled()
     page.get_by_role("button", name="Отменить (Z)").focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("WM.slices.recipe.method === 'ties' && WM.slices.recipe.can_redo")
+    until(page, "WM.slices.recipe.method === 'ties' && WM.slices.recipe.can_redo")
     visitor.settled()
     page.get_by_role("button", name="Вернуть", exact=True).focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("WM.slices.recipe.method === 'slerp'")
+    until(page, "WM.slices.recipe.method === 'slerp'")
     visitor.settled()
     assert page.evaluate("document.activeElement.tagName") in {"BUTTON", "BODY"}
     page.get_by_role("button", name="Значения руководства для этого метода").focus()
@@ -93,7 +94,8 @@ def test_the_shelf_says_what_was_heard_by_this_recipe(visit: Visit, served: Serv
     page = visitor.page
     page.locator('[data-focus="hear-all"]').click()
     count = len(served.workshop.clips.samples)
-    page.wait_for_function(
+    until(
+        page,
         "n => Object.values(WM.slices.heard ?? {}).filter(one => one.key === WM.slices.recipe.key).length === n",
         arg=count,
     )
@@ -101,7 +103,7 @@ def test_the_shelf_says_what_was_heard_by_this_recipe(visit: Visit, served: Serv
     assert page.locator(".wm-clip", has_text="✓").count() == count
     assert page.locator('[data-focus="hear-all"]').is_disabled(), "all of them are fresh"
     page.evaluate("WM.mixer.set({method: 'direct', parameters: {direct_alpha: 0.437}, parts: undefined})")
-    page.wait_for_function("n => document.querySelectorAll('.wm-clip').length === n", arg=count)
+    until(page, "n => document.querySelectorAll('.wm-clip').length === n", arg=count)
     visitor.settled()
     assert page.locator(".wm-clip", has_text="устарело").count() == count - 1
     assert serious(page) == []
@@ -112,7 +114,7 @@ def test_texts_stay_closed_while_a_blind_vote_is_on(visit: Visit) -> None:
     visitor.settled()
     page = visitor.page
     page.evaluate("WM.call('blind.new')")
-    page.wait_for_function("WM.slices.blind?.texts || WM.slices.blind?.alike")
+    until(page, "WM.slices.blind?.texts || WM.slices.blind?.alike")
     if page.evaluate("Boolean(WM.slices.blind.alike)"):
         pytest.skip("the tiny pair wrote the same everywhere")
     page.evaluate("WM.show('listen')")
@@ -132,18 +134,18 @@ def test_one_thumb_plays_moves_the_slider_and_reads(visit: Visit) -> None:
     assert box["height"] >= 44 and box["width"] >= 44 and box["y"] + box["height"] <= 844, "in reach without scrolling"
     page.evaluate(LOOP)
     play.tap()
-    page.wait_for_function("!WM.player.paused")
+    until(page, "!WM.player.paused")
     assert play.get_attribute("aria-label") == "Пауза"
     page.evaluate("WM.player.pause()")
     page.locator(".wm-sheet-handle").tap()
     page.locator('[data-focus="method-direct"]').tap()
-    page.wait_for_function("WM.slices.recipe.method === 'direct'")
+    until(page, "WM.slices.recipe.method === 'direct'")
     visitor.settled()
     slider = page.locator("#wm-p-direct_alpha")
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     page.touchscreen.tap(box["x"] + 2, box["y"] + box["height"] / 2)  # the left end is A
-    page.wait_for_function("WM.slices.recipe.parameters.direct_alpha > 0.9")
+    until(page, "WM.slices.recipe.parameters.direct_alpha > 0.9")
     visitor.settled()
     assert page.locator(".wm-sheet-text").is_visible()
     read = page.locator(".wm-sheet-text p").inner_text()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.browser.conftest import Served, Visitor
+from tests.browser.waiting import until
 
 Visit = Callable[..., Visitor]
 ASKED = "**/component_server/"
@@ -54,13 +55,13 @@ def test_an_undo_comes_after_the_move_before_it(visit: Visit) -> None:
     visitor.settled()
     page = visitor.page
     page.locator('[data-focus="method-direct"]').click()
-    page.wait_for_function("WM.slices.recipe.method === 'direct'")
+    until(page, "WM.slices.recipe.method === 'direct'")
     visitor.settled()
     page.evaluate(
         "() => { const slider = document.getElementById('wm-p-direct_alpha'); slider.value = 0.7;"
         " slider.dispatchEvent(new Event('input', {bubbles: true})); WM.keys.KeyZ(); }"
     )
-    page.wait_for_function("WM.slices.recipe.can_redo")
+    until(page, "WM.slices.recipe.can_redo")
     visitor.settled()
     assert page.evaluate("WM.slices.recipe.parameters.direct_alpha") == 0.5
 
@@ -73,13 +74,13 @@ def test_what_was_said_goes_to_the_recording_it_was_typed_for(visit: Visit, serv
     held = held_back(page, "listen.reference")
     page.locator("#wm-reference").fill("сказано в первой")
     page.locator(f'[data-focus="clip-{second}"]').click()
-    page.wait_for_function("id => WM.slices.clip.id === id", arg=second)
+    until(page, "id => WM.slices.clip.id === id", arg=second)
     until_held(page, held)
     held[0].continue_()
     visitor.settled()
     assert page.locator("#wm-reference").input_value() == "Вторая"
     page.locator(f'[data-focus="clip-{first}"]').click()
-    page.wait_for_function("id => WM.slices.clip.id === id", arg=first)
+    until(page, "id => WM.slices.clip.id === id", arg=first)
     assert page.locator("#wm-reference").input_value() == "сказано в первой"
 
 
@@ -98,24 +99,24 @@ def test_a_link_outlives_a_connection_that_is_lost(visit: Visit, served: Served)
     page.goto(served.address + LINK)
     page.wait_for_selector(".wm-toast-error")
     visitor.ready()
-    page.wait_for_function("WM.pending === 0")
+    until(page, "WM.pending === 0")
     assert "recipe=" in page.evaluate("location.search")
     page.unroute(ASKED)
     page.reload()
-    page.wait_for_function("window.WM?.slices.recipe?.method === 'slerp'")
-    page.wait_for_function("!location.search.includes('recipe=')")
+    until(page, "window.WM?.slices.recipe?.method === 'slerp'")
+    until(page, "!location.search.includes('recipe=')")
     visitor.faults.clear()  # the browser says itself that a request was lost
 
 
 def test_the_other_language_does_not_take_the_link_a_second_time(visit: Visit) -> None:
     visitor = visit(LINK)
-    visitor.page.wait_for_function("WM.slices.recipe?.method === 'slerp'")
+    until(visitor.page, "WM.slices.recipe?.method === 'slerp'")
     visitor.settled()
     visitor.page.locator('[data-focus="method-direct"]').click()
-    visitor.page.wait_for_function("WM.slices.recipe.method === 'direct'")
+    until(visitor.page, "WM.slices.recipe.method === 'direct'")
     visitor.settled()
     visitor.page.get_by_role("link", name="Switch to English").click()
-    visitor.page.wait_for_function("document.documentElement.lang === 'en'")
+    until(visitor.page, "document.documentElement.lang === 'en'")
     visitor.ready()
     visitor.settled()
     assert visitor.page.evaluate("WM.slices.recipe.method") == "direct"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.browser.waiting import until
+
 Visit = Callable[..., Any]
 
 LISTEN = """() => {
@@ -46,6 +48,6 @@ def test_what_is_smuggled_into_the_page_does_not_run(visit: Visit) -> None:
     page = visitor.page
     page.evaluate(LISTEN)
     page.evaluate(SMUGGLED)
-    page.wait_for_function("window.broken.length >= 4")
+    until(page, "window.broken.length >= 4")
     assert page.evaluate("window.ran") == []
     visitor.faults.clear()  # the browser says of each that it was refused

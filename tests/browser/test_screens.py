@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from merger.registry import methods
 from tests.browser.conftest import Served, Visitor
+from tests.browser.waiting import until
 
 Visit = Callable[..., Visitor]
 TABS = ("listen", "blind", "sweep", "evaluation", "history", "export", "map", "help")
@@ -87,7 +88,7 @@ def test_nothing_jumps_when_results_arrive(visit: Visit, served: Served) -> None
     )
     served.hold()
     page.evaluate("WM.mixer.set({method: 'direct', parameters: {direct_alpha: 0.31}, parts: undefined})")
-    page.wait_for_function("WM.slices.job.state === 'running'")
+    until(page, "WM.slices.job.state === 'running'")
     page.evaluate("window.shift = 0")
     served.release()
     visitor.settled()
@@ -114,11 +115,11 @@ def test_the_page_works_by_keyboard_alone(visit: Visit) -> None:
     page.keyboard.press("ArrowLeft")
     page.locator('[data-focus="method-ties"]').focus()
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function("WM.slices.recipe.method === 'slerp'")
+    until(page, "WM.slices.recipe.method === 'slerp'")
     visitor.settled()
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("z")
-    page.wait_for_function("WM.slices.recipe.method === 'ties'")
+    until(page, "WM.slices.recipe.method === 'ties'")
     page.keyboard.press("Shift+Slash")
     assert page.locator("dialog[open]").is_visible()
     page.keyboard.press("Escape")
@@ -132,13 +133,13 @@ def test_a_number_can_be_typed_and_a_wrong_one_is_refused(visit: Visit) -> None:
     box = page.locator('[data-focus="wm-p-ties_density-n"]')
     box.fill("0,85")
     box.press("Enter")
-    page.wait_for_function("WM.slices.recipe.parameters.ties_density === 0.85")
+    until(page, "WM.slices.recipe.parameters.ties_density === 0.85")
     box.fill("1,5")
     box.press("Enter")
     toast = page.locator(".wm-toast-error")
     toast.wait_for()
     assert "от 0 до 1" in toast.inner_text()
-    page.wait_for_function("document.querySelector('[data-focus=\"wm-p-ties_density-n\"]').value === '0,85'")
+    until(page, "document.querySelector('[data-focus=\"wm-p-ties_density-n\"]').value === '0,85'")
 
 
 def test_a_part_of_the_model_gets_a_curve_of_its_own(visit: Visit) -> None:
@@ -146,15 +147,15 @@ def test_a_part_of_the_model_gets_a_curve_of_its_own(visit: Visit) -> None:
     visitor.settled()
     page = visitor.page
     page.locator('[data-focus="method-direct"]').click()
-    page.wait_for_function("WM.slices.recipe.method === 'direct'")
+    until(page, "WM.slices.recipe.method === 'direct'")
     page.locator(".wm-fine > summary").click()
     page.locator('[data-focus="fine-encoder-direct_alpha"]').check()
-    page.wait_for_function("WM.slices.recipe.parts?.encoder?.direct_alpha === 0.5")
+    until(page, "WM.slices.recipe.parts?.encoder?.direct_alpha === 0.5")
     page.locator('[data-focus="curve-encoder-direct_alpha"]').check()
     anchor = page.locator('[data-focus="curve-encoder-direct_alpha-0"]')
     anchor.focus()
     page.keyboard.press("End")
-    page.wait_for_function("WM.slices.recipe.parts.encoder.direct_alpha[0] === 1")
+    until(page, "WM.slices.recipe.parts.encoder.direct_alpha[0] === 1")
     visitor.settled()
     assert "слышит (кодировщик)" in page.locator("#wm-sentence").inner_text()
 
@@ -169,12 +170,12 @@ def test_blind_votes_by_ear(visit: Visit, served: Served) -> None:
     assert page.locator('[data-focus="vote-0"]').is_disabled()
     early = "WM.call('blind.vote', {id: WM.slices.blind.id, choice: '0', heard: 0}, {quiet: true}).catch(() => 0)"
     page.evaluate(early)
-    page.wait_for_function("WM.pending === 0")
+    until(page, "WM.pending === 0")
     assert page.evaluate("WM.slices.blind.vote") is None
     page.evaluate("WM.player.toggle()")
     page.wait_for_selector('[data-focus="vote-0"]:not([disabled])')
     page.keyboard.press("2")
-    page.wait_for_function("WM.slices.blind.vote === '1'")
+    until(page, "WM.slices.blind.vote === '1'")
     assert page.locator('.wm-cardlet[data-won="true"] h3').inner_text().startswith("2")
     page.wait_for_selector(".wm-rank")
 
@@ -185,11 +186,11 @@ def test_a_sweep_draws_a_curve_and_a_point_loads_its_recipe(visit: Visit) -> Non
     page = visitor.page
     page.locator("#wm-tab-sweep").click()
     page.locator('[data-focus="kind-t"]').click()
-    page.wait_for_function("WM.slices.sweep?.job.state === 'done'")
+    until(page, "WM.slices.sweep?.job.state === 'done'")
     assert page.locator(".wm-plot circle").count() == 11
     assert page.locator(".wm-matrix tbody tr").count() == 11
     page.locator(".wm-plot circle").nth(3).click()
-    page.wait_for_function("WM.slices.recipe.method === 'slerp' && WM.slices.recipe.parameters.slerp_t === 0.3")
+    until(page, "WM.slices.recipe.method === 'slerp' && WM.slices.recipe.parameters.slerp_t === 0.3")
 
 
 def test_history_shows_notes_as_text_and_compares(visit: Visit) -> None:
@@ -197,23 +198,29 @@ def test_history_shows_notes_as_text_and_compares(visit: Visit) -> None:
     visitor.settled()
     page = visitor.page
     page.locator('[data-focus="method-slerp"]').click()
-    page.wait_for_function("WM.slices.recipe.method === 'slerp'")
+    until(page, "WM.slices.recipe.method === 'slerp'")
     visitor.settled()
     page.locator("#wm-tab-history").click()
     page.wait_for_selector(".wm-entry >> nth=1")
     note = page.locator(".wm-note-field").first
     note.fill("${alert(1)} <img src=x onerror=alert(2)>")
     note.press("Enter")
-    page.wait_for_function("WM.pending === 0")
+    until(page, "WM.pending === 0")
     page.reload()
     page.wait_for_selector(".wm-entry >> nth=1")
     assert page.locator(".wm-note-field").first.input_value() == "${alert(1)} <img src=x onerror=alert(2)>"
+    place = page.locator(".wm-entry").nth(1).bounding_box()
     for index in (0, 1):
         page.locator(".wm-entry input[type=checkbox]").nth(index).check()
-    table = page.locator(".wm-entry").locator("xpath=preceding::table")
-    assert "Метод" in table.first.inner_text()
+    assert page.locator(".wm-entry").nth(1).bounding_box() == place, "a tick moves nothing from under the pointer"
+    table = page.locator(".wm-compared table")
+    assert "Метод" in table.inner_text()
+    box, strip = page.locator(".wm-compared > .wm-card").bounding_box(), page.locator(".wm-strip").bounding_box()
+    assert box["y"] > 0 and box["y"] + box["height"] <= strip["y"], "the comparison is in sight"
+    page.get_by_role("button", name="Снять отметки").click()
+    assert page.locator(".wm-compared table, .wm-entry input:checked").count() == 0
     page.locator(".wm-entry").nth(1).get_by_role("button", name="Вернуть").click()
-    page.wait_for_function("WM.slices.recipe.method === 'ties'")
+    until(page, "WM.slices.recipe.method === 'ties'")
 
 
 def test_an_export_proves_that_saved_is_heard(visit: Visit) -> None:
@@ -223,7 +230,7 @@ def test_an_export_proves_that_saved_is_heard(visit: Visit) -> None:
     page.locator("#wm-tab-export").click()
     page.locator("#wm-export-name").fill("browser export")
     page.locator('[data-focus="export"]').click()
-    page.wait_for_function("WM.slices.export?.proof")
+    until(page, "WM.slices.export?.proof")
     assert page.evaluate("WM.slices.export.proof.texts.same") is True
     assert page.locator('.wm-proof[data-state="good"]').count() == 3
     with page.expect_download() as download:
@@ -239,8 +246,8 @@ def test_the_guide_is_searched_and_tried(visit: Visit) -> None:
     page.get_by_role("searchbox").last.fill("0.85")
     page.wait_for_selector(".wm-article mark")
     page.get_by_role("button", name="Попробовать").first.click()
-    page.wait_for_function("WM.slices.recipe.parameters.ties_density === 0.85")
-    page.wait_for_function("document.body.dataset.wmTab === 'listen'")
+    until(page, "WM.slices.recipe.parameters.ties_density === 0.85")
+    until(page, "document.body.dataset.wmTab === 'listen'")
 
 
 def test_the_map_speaks_and_draws_a_curve(visit: Visit) -> None:
@@ -254,7 +261,7 @@ def test_the_map_speaks_and_draws_a_curve(visit: Visit) -> None:
     assert "слой 1" in page.locator(".wm-said-cell").inner_text()
     assert serious(page) == []
     page.locator('[data-focus="curve-decoder-a"]').click()
-    page.wait_for_function("WM.slices.recipe.parts?.decoder?.direct_alpha.length === 5")
+    until(page, "WM.slices.recipe.parts?.decoder?.direct_alpha.length === 5")
 
 
 def test_every_declared_parameter_has_a_control(visit: Visit) -> None:
@@ -267,7 +274,7 @@ def test_every_declared_parameter_has_a_control(visit: Visit) -> None:
             ".find(m => m.name === name).parameters.map(p => [p.key, p.default])), parts: undefined})",
             name,
         )
-        page.wait_for_function("name => WM.slices.recipe.method === name && WM.pending === 0", arg=name)
+        until(page, "name => WM.slices.recipe.method === name && WM.pending === 0", arg=name)
         for parameter in spec.parameters:
             control = page.locator(f'.wm-mixer [data-key="{parameter.key}"]').first
             assert control.count() == 1, f"{name}: {parameter.key}"
@@ -322,7 +329,7 @@ def test_every_control_of_every_method_has_room_for_its_label(visit: Visit) -> N
             " parts: undefined, parameters: Object.fromEntries(m.parameters.map(p => [p.key, p.default]))}); }",
             name,
         )
-        page.wait_for_function("name => WM.slices.recipe.method === name && WM.pending === 0", arg=name)
+        until(page, "name => WM.slices.recipe.method === name && WM.pending === 0", arg=name)
         crushed[name] = page.evaluate(
             "[...document.querySelectorAll('.wm-mixer label[for]')].map(label => {"
             " const text = document.createRange(); text.selectNodeContents(label);"
