@@ -41,6 +41,15 @@ class Trial:
         """Pooled over the clips that have a reference."""
         return self.edits / self.words if self.words else None
 
+    def take(self, clip_id: str, text: str, reference: str | None) -> None:
+        """What was heard of a clip, scored where it is known what was really said."""
+        self.cells[clip_id] = {"text": text, "wer": None}
+        if reference:
+            scored = compare(reference, text)
+            words = len(scored.reference_words)
+            self.edits, self.words = self.edits + scored.word_edits, self.words + words
+            self.cells[clip_id]["wer"] = scored.word_edits / words if words else None
+
 
 def plan(kind: str, current: MergeRecipe, with_base: bool = False) -> list[Trial]:
     """The recipes of a sweep. "methods": both parents, the guide's presets and the current recipe; "each": every
@@ -160,14 +169,7 @@ def start(workshop: Workshop, session: Session, payload: dict[str, Any]) -> None
             mixture = Mixture(trial.recipe, pair.fingerprints)
             sound = workshop.clips.sound(session.owner, clip.id)
             heard = workshop.listener.hear(trial.side, pair, mixture, sound, job.cancelled)
-            reference = spoken[clip.id]
-            cell: dict[str, Any] = {"text": heard.transcript.text, "wer": None}
-            if reference:
-                scored = compare(reference, heard.transcript.text)
-                words = len(scored.reference_words)
-                trial.edits, trial.words = trial.edits + scored.word_edits, trial.words + words
-                cell["wer"] = scored.word_edits / words if words else None
-            trial.cells[clip.id] = cell
+            trial.take(clip.id, heard.transcript.text, spoken[clip.id])
             yield
 
     def work(job: Job) -> Generator[None, None, None]:

@@ -30,25 +30,7 @@ from merger.recipe import MergeRecipe
 from merger.safetensors_header import MAX_HEADER_BYTES, read_header
 from tests.conftest import TinyPair
 from tests.factories import make_whisper_folder
-
-WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture
-def folder(tiny_pair: TinyPair, tmp_path: Path) -> Path:
-    """A copy of model A that a test may spoil."""
-    shutil.copytree(tiny_pair.a, tmp_path / "model")
-    return tmp_path / "model"
-
-
-def parts(raw: bytes) -> tuple[dict[str, Any], bytes]:
-    length = struct.unpack("<Q", raw[:8])[0]
-    return json.loads(raw[8 : 8 + length]), raw[8 + length :]
-
-
-def assembled(header: dict[str, Any] | str, data: bytes) -> bytes:
-    text = (header if isinstance(header, str) else json.dumps(header)).encode()
-    return struct.pack("<Q", len(text)) + text + data
+from tests.merger.spoiling import WEIGHTS, assembled
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,7 @@ from merger.disk import merge_to_folder
 from merger.errors import WhisperMergeError
 from merger.recipe import MergeRecipe
 from tests.conftest import TinyPair
-
-WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture
-def folder(tiny_pair: TinyPair, tmp_path: Path) -> Path:
-    """A copy of model A that a test may spoil."""
-    shutil.copytree(tiny_pair.a, tmp_path / "model")
-    return tmp_path / "model"
-
-
-def parts(raw: bytes) -> tuple[dict[str, Any], bytes]:
-    length = struct.unpack("<Q", raw[:8])[0]
-    return json.loads(raw[8 : 8 + length]), raw[8 + length :]
-
-
-def assembled(header: dict[str, Any] | str, data: bytes) -> bytes:
-    text = (header if isinstance(header, str) else json.dumps(header)).encode()
-    return struct.pack("<Q", len(text)) + text + data
+from tests.merger.spoiling import WEIGHTS, assembled, parts
 
 
 def truncated(raw: bytes, chance: random.Random) -> bytes:

@@ -1,4 +1,7 @@
-"""Several things at the same moment: two changes, a change and a job's news, a job and what came instead of it."""
+"""Several things at the same moment: two changes, a change and a job's news, a job and what came instead of it.
+
+Longer than most files: one kind of fault, a test for each place where it was found.
+"""
 
 import asyncio
 import threading

@@ -1,7 +1,6 @@
 """Exports outlive the server: written down when queued, taken up by the next start, given up after two deaths."""
 
 import threading
-from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,29 +9,20 @@ import pytest
 
 from merger.errors import DiskFull
 from merger.recipe import MergeRecipe
+from tests.ui.acting import SECONDS, held
 from ui import export, journal
 from ui.journal import DataInUse, OneServer, take_up
 from ui.local_executor import LocalExecutor
 from ui.settings import Settings
-from ui.worker import Job, JobState
+from ui.worker import JobState
 from ui.workshop import Workshop
 
-SECONDS = 60.0
 RECIPE = MergeRecipe.build("direct", {"direct_alpha": 0.25})
 MODELS = {"a": "a", "b": "b", "base": None}
 
 
 def opened(settings: Settings, uploads: Path) -> Workshop:
     return Workshop(settings, uploads=uploads, executors=[LocalExecutor("cpu")])
-
-
-def held(release: threading.Event) -> Any:
-    def work(job: Job) -> Generator[None, None, None]:
-        while not release.wait(0.01):
-            job.check()
-        yield
-
-    return work
 
 
 def states(workshop: Workshop) -> list[tuple[str, str]]:
