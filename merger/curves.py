@@ -73,8 +73,8 @@ def _bad_anchors(declared: ParameterSpec, allowed: str) -> BadParameter:
         faults=[
             Fault(
                 Text(
-                    f"{declared.flag}: кривая — это одинаково устроенные опорные значения ({allowed}).",
-                    f"{declared.flag}: a curve is a list of like anchors ({allowed}).",
+                    f"{declared.title.ru}: кривая — это одинаково устроенные опорные значения ({allowed}).",
+                    f"{declared.title.en}: a curve is a list of like anchors ({allowed}).",
                 ),
                 Text("Пример: [0.2, 0.5, 0.8].", "For example: [0.2, 0.5, 0.8]."),
                 declared.key,

@@ -46,9 +46,10 @@ class Fault:
     remedy: Text
     parameter: str | None = None
 
-    def prefixed(self, name: str, parameter: str) -> Fault:
-        """The same fault with the name of its parameter in front."""
-        return Fault(Text(f"{name}: {self.sentence.ru}", f"{name}: {self.sentence.en}"), self.remedy, parameter)
+    def prefixed(self, name: Text | str, parameter: str) -> Fault:
+        """The same fault with the name of what it belongs to in front."""
+        name = name if isinstance(name, Text) else Text(name, name)
+        return Fault(Text(f"{name.ru}: {self.sentence.ru}", f"{name.en}: {self.sentence.en}"), self.remedy, parameter)
 
 
 class WhisperMergeError(Exception):

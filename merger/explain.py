@@ -32,8 +32,8 @@ from merger.stream import Buffers, SourceFiles, StreamedTensor, StreamView
 PARTS: dict[str, Text] = {
     "self_attention": Text("внимание", "self-attention"),
     "cross_attention": Text("к звуку", "cross-attention"),
-    "mlp": Text("MLP", "MLP"),
-    "norms": Text("нормы", "norms"),
+    "mlp": Text("полносвязный слой", "feed-forward"),
+    "norms": Text("нормировка", "layer norms"),
 }
 WORKERS = 8
 

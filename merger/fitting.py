@@ -42,13 +42,13 @@ def require_fit(recipe: MergeRecipe, sources: Mapping[str, Any], base_key: str =
         )
     for declared in spec.parameters:
         if isinstance(declared.control, SourceWeights):
-            values = [recipe.parameters[declared.key]]
+            title, values = declared.title, [recipe.parameters[declared.key]]
             for settings in recipe.parts.values():
                 values.extend(settings[declared.key].anchors if declared.key in settings else ())
             if any(value is not None and len(value) != count for value in values):
                 faults.append(
                     Fault(
-                        Text(f"{declared.flag}: нужно весов: {count}.", f"{declared.flag}: {count} weights are due."),
+                        Text(f"{title.ru}: нужно весов: {count}.", f"{title.en}: {count} weights are due."),
                         Text("Укажите по одному весу на модель.", "Give one weight per model."),
                         declared.key,
                     )

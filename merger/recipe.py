@@ -162,10 +162,9 @@ def _no_constant(name: str) -> Any:
 
 
 def _foreign(spec: MethodSpec, key: str) -> Fault:
-    flag = "--" + str(key).replace("_", "-")
-    own = ", ".join(parameter.flag for parameter in spec.parameters) or "—"
+    own = ", ".join(parameter.key for parameter in spec.parameters) or "—"
     return Fault(
-        Text(f"{flag}: у метода {spec.name} нет такого параметра.", f"{flag}: {spec.name} has no such parameter."),
+        Text(f"У метода {spec.name} нет параметра «{key}».", f"{spec.name} has no parameter “{key}”."),
         Text(f"Параметры метода {spec.name}: {own}.", f"{spec.name} takes: {own}."),
         str(key),
     )
@@ -213,7 +212,7 @@ def _check_part(declared: ParameterSpec, component: Component) -> None:
     raise BadParameter(
         faults=[
             Fault(
-                Text(f"{declared.flag} здесь не действует.", f"{declared.flag} has no effect here."),
+                Text(f"{declared.title.ru} здесь не действует.", f"{declared.title.en} has no effect here."),
                 Text(f"Этот параметр действует на: {allowed}.", f"It acts on: {allowed}."),
                 declared.key,
             )

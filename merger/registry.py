@@ -44,22 +44,28 @@ class ParameterSpec:
         """The command-line flag, e.g. `--ties-density`."""
         return "--" + self.key.replace("_", "-")
 
+    @property
+    def title(self) -> Text:
+        """What a recipe's reader knows it by: the label and the key, e.g. `“Density” (ties_density)`."""
+        label = self.control.label
+        return Text(f"«{label.ru}» ({self.key})", f"“{label.en}” ({self.key})")
+
     def validate(self, value: Any) -> Any:
-        """The checked value. Raises BadParameter, whose fault names the flag."""
+        """The checked value. Raises BadParameter, whose fault names the parameter by its title."""
         try:
             return self.control.validate(value)
         except BadParameter as error:
-            raise self._named(error) from None
+            raise self._named(error, self.title) from None
 
     def parse(self, text: str) -> Any:
         """The value written on a command line. Raises BadParameter, whose fault names the flag."""
         try:
             return self.control.parse(text)
         except BadParameter as error:
-            raise self._named(error) from None
+            raise self._named(error, self.flag) from None
 
-    def _named(self, error: BadParameter) -> BadParameter:
-        return BadParameter(faults=[fault.prefixed(self.flag, self.key) for fault in error.faults])
+    def _named(self, error: BadParameter, name: Text | str) -> BadParameter:
+        return BadParameter(faults=[fault.prefixed(name, self.key) for fault in error.faults])
 
     def to_json(self, lang: str) -> dict[str, Any]:
         """The declaration as JSON: key, flag, default, kind, label, help, limits."""
@@ -193,7 +199,7 @@ def get_method(name: str) -> MethodSpec:
     raise BadParameter(
         faults=[
             Fault(
-                Text(f"--method: нет метода «{name}».", f"--method: there is no method “{name}”."),
+                Text(f"Нет метода «{name}».", f"There is no method “{name}”."),
                 Text(f"Есть методы: {names}.", f"The methods are: {names}."),
                 "method",
             )

@@ -36,7 +36,7 @@ def test_json_summary(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "ru", "en"),
     [
-        (["--method", "magic"], "нет метода «magic»", "there is no method “magic”"),
+        (["--method", "magic"], "Нет метода «magic»", "There is no method “magic”"),
         (["--method", "direct", "--direct-alpha", "x"], "не число", "not a number"),
         (["--method", "direct", "--direct-alpha", "nan"], "не число", "not a number"),
         (["--method", "direct", "--direct-alpha", "-0.1"], "от 0 до 1", "from 0 to 1"),

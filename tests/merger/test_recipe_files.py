@@ -75,7 +75,7 @@ def test_bad_recipes(text: str, tmp_path: Path) -> None:
 def test_values_that_are_no_share(value: Any) -> None:
     with pytest.raises(BadParameter) as caught:
         MergeRecipe.build("direct", {"direct_alpha": value})
-    assert "--direct-alpha" in caught.value.sentence("ru")
+    assert "(direct_alpha)" in caught.value.sentence("ru")
 
 
 def test_digest_is_of_the_recipe_and_not_of_its_sources() -> None:
