@@ -2,11 +2,11 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from ui.errors import QueueFull
-from ui.jobs import DISK_LANE, FINISHED, Job, JobState, ServerBusy, urgency
+from ui.errors import QueueFull, ServerBusy
+from ui.jobs import DISK_LANE, FINISHED, Job, JobState, urgency
 
 KEPT_FINISHED = 500
 KEPT_HOMES = 2000
@@ -77,14 +77,14 @@ class JobQueue:
     def _unfinished(self, owner: str) -> list[Job]:
         return [job for job in self._jobs.values() if job.owner == owner and job.state not in FINISHED]
 
-    def _let_in(self, owner: str) -> None:
-        waiting = [job for job in self._unfinished(owner) if not job.cancelled()]
+    def _let_in(self, owner: str, replaced: Collection[Job]) -> None:
+        waiting = [job for job in self._unfinished(owner) if not job.cancelled() and job not in replaced]
         if len(waiting) >= self._waiting_per_owner:
             raise QueueFull(waiting=len(waiting), limit=self._waiting_per_owner)
         if self._unfinished_in_all is not None:
-            everybody = sum(job.state not in FINISHED for job in self._jobs.values())
+            everybody = sum(job.state not in FINISHED for job in self._jobs.values()) - len(replaced)
             if everybody >= self._unfinished_in_all:
-                raise ServerBusy(waiting=everybody, limit=self._unfinished_in_all)
+                raise ServerBusy(limit=self._unfinished_in_all)
 
     def _forget_old(self) -> None:
         finished = sorted((job for job in self._jobs.values() if job.state in FINISHED), key=lambda job: job.order)

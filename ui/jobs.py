@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from merger.bilingual import Text
 from merger.errors import Cancelled
-from ui.errors import QueueFull
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +30,6 @@ class JobState(StrEnum):
 
 
 FINISHED = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
-
-
-class ServerBusy(QueueFull):
-    """Everybody together asked for too much. Facts: `waiting`, `limit`."""
-
-    sentence_text = Text(
-        "Очередь сервера полна: {waiting} заданий из {limit}.", "The server's queue is full: {waiting} jobs of {limit}."
-    )
-    remedy_text = Text("Повторите чуть позже.", "Try again a little later.")
 
 
 class End(threading.Event):

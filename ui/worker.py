@@ -81,8 +81,8 @@ class Worker(JobQueue):
 
         A `sequel` belongs to a job that was let in already, so the limit does not apply to it. `durable` is what a
         restart needs to begin the job anew; `job_id` is the id under which a restart takes it up again.
-        Raises QueueFull when the owner, or everybody together, has as many unfinished jobs as are allowed, and what
-        the journal raises for a durable job that it cannot write down.
+        Raises QueueFull when the owner has as many unfinished jobs as are allowed, ServerBusy when everybody together
+        has, and what the journal raises for a durable job that it cannot write down.
         """
         if lane not in LANES:
             raise ValueError(f"no such lane: {lane}")
@@ -91,12 +91,12 @@ class Worker(JobQueue):
             durable=durable, _changed=self._tell,
         )  # fmt: skip
         with self._wake:
-            if supersede:
-                for older in self._unfinished(owner):
-                    if older.kind == kind and self._stop(older):
-                        older._finished.set()  # what came instead of it is told
+            replaced = [older for older in self._unfinished(owner) if supersede and older.kind == kind]
             if not sequel and job_id is None:
-                self._let_in(owner)
+                self._let_in(owner, replaced)
+            for older in replaced:
+                if self._stop(older):
+                    older._finished.set()  # what came instead of it is told
             if durable is not None and self._journal is not None:
                 job.state = JobState.PAUSED  # counted, and not begun, until it is written down
             self._jobs[job.id] = job

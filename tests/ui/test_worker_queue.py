@@ -6,7 +6,7 @@ from collections.abc import Generator
 import pytest
 
 from tests.ui.working import SECONDS, Gate, returning, worker
-from ui.errors import QueueFull
+from ui.errors import QueueFull, ServerBusy
 from ui.worker import Job, JobState, Worker
 
 __all__ = ["worker"]
@@ -34,6 +34,25 @@ def test_too_many_jobs_of_one_owner_are_refused_with_a_code(worker: Worker) -> N
     assert worker.submit("bob", "first", returning(1)).state is JobState.QUEUED
     gate.open.set()
     assert all(job.wait(SECONDS) for job in jobs)
+
+
+def test_too_many_jobs_of_everybody_are_refused_but_not_one_that_takes_the_place_of_another() -> None:
+    gate = Gate()
+    worker = Worker(unfinished_in_all=2)
+    try:
+        first = worker.submit("ann", "export", gate.work)
+        assert gate.entered.wait(SECONDS)
+        older = worker.submit("bob", "compare", returning("older"), supersede=True)
+        with pytest.raises(ServerBusy) as refused:
+            worker.submit("carl", "compare", returning("carl's"), supersede=True)
+        assert refused.value.facts == {"limit": 2} and refused.value.code == "SERVER_BUSY"
+        newer = worker.submit("bob", "compare", returning("newer"), supersede=True)
+        gate.open.set()
+        assert first.wait(SECONDS) and newer.wait(SECONDS)
+        assert (older.state, newer.result) == (JobState.CANCELLED, "newer")
+    finally:
+        gate.open.set()
+        worker.close()
 
 
 def test_live_work_goes_between_the_steps_of_a_batch(worker: Worker) -> None:
