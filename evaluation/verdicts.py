@@ -11,7 +11,7 @@ from merger.bilingual import Text, number, percent
 if TYPE_CHECKING:
     from evaluation.results import Results
 
-BASE_NAMES = ("base", "база")  # the model of this name is compared with every merge
+BASE_NAMES = ("base", "common ancestor", "база", "общий предок")  # a model of such a name is compared with every merge
 LANGUAGES = ("ru", "en")
 
 

@@ -30,7 +30,7 @@ from ui.workshop import Workshop
 # A stands unmixed where the base is asked for: nothing of what the models learnt is added to it.
 BASE_ITSELF = MergeRecipe.build("task-arithmetic", {"scale": 0.0})
 NAMES = {
-    "base": Text("база", "base"),  # `evaluation.verdicts` knows the base model by this name
+    "base": Text("общий предок", "common ancestor"),  # `evaluation.verdicts` knows it by this name
     "merged": Text("Слияние", "Merge"),
 }
 

@@ -88,7 +88,7 @@ def test_every_chosen_system_hears_every_sample(workshop: Workshop, session: Ses
         act(workshop, session, "clips.choose", id=clip.id)
         result = heard(workshop, session)
         assert texts[name, "0"] == result[side]["text"]
-    assert told["verdict"]["ru"].startswith("Слияние: WER ") and "«база»" in told["verdict"]["ru"]
+    assert told["verdict"]["ru"].startswith("Слияние: WER ") and "«общий предок»" in told["verdict"]["ru"]
     assert rows["a"]["title"]["ru"] == workshop.models.names(session.models)["a"].ru
     assert told["lacks"]["ru"].startswith("Для вывода")
 
@@ -98,7 +98,7 @@ def test_the_base_is_heard_as_it_is(workshop: Workshop, session: Session) -> Non
     begin(workshop, session)
     told = ended(session)
     folder = screen.reports_of(workshop).folder(OWNER, told["id"])
-    wrote = {p.id: p.text for p in read_predictions(folder / "predictions.jsonl") if p.system == "база"}
+    wrote = {p.id: p.text for p in read_predictions(folder / "predictions.jsonl") if p.system == "общий предок"}
     act(workshop, session, "models.choose", role="a", ref="base")
     for clip in workshop.clips.samples:
         act(workshop, session, "clips.choose", id=clip.id)

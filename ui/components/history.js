@@ -5,7 +5,7 @@ WM.island("history", (root) => {
   let rows = [], more = false, search = "", starred = false, picked = new Set(), timer = null, visible = false, stale = true;
   const field = el("input", { type: "search", placeholder: t("history.search"), "aria-label": t("history.search"), oninput: () => { clearTimeout(timer); timer = setTimeout(() => { search = field.value; load(); }, 250); } });
   const file = el("input", { type: "file", accept: "application/json,.json", hidden: true, "aria-label": t("history.import"), onchange: async () => { const [one] = file.files; file.value = ""; if (!one) return; const count = await WM.attempt("history.import", { text: await one.text() }); if (count != null) { WM.toast(t("history.imported", { n: count }), "good"); load(); } } });
-  const list = el("div.wm-log"), comparison = el("div");
+  const list = el("div.wm-log"), comparison = el("div.wm-compared"), MOST = 4;
   const load = async (append = false) => {
     const told = await WM.attempt("history.list", { search, starred, offset: append ? rows.length : 0 });
     if (!told) return;
@@ -14,7 +14,7 @@ WM.island("history", (root) => {
   const score = (row) => ["a", "merged", "b"].map((side) => row.sides[side]?.wer != null && el("span.wm-row", { style: { gap: "4px" } }, mark(side), WM.percent(row.sides[side].wer)));
   const scores = (row) => { const found = score(row).filter(Boolean); return found.length ? [el("span.wm-quiet", { title: t("wer.help") }, t("wer")), found] : null; };
   const entry = (row) => el("article.wm-entry", {},
-    el("input", { type: "checkbox", checked: picked.has(row.id), "aria-label": t("history.pick"), "data-focus": `pick-${row.id}`, style: { "margin-top": "9px" }, onchange: (event) => { if (event.target.checked) picked.add(row.id); else picked.delete(row.id); draw(); } }),
+    el("input", { type: "checkbox", checked: picked.has(row.id), disabled: !picked.has(row.id) && compared().length === MOST, "aria-label": t("history.pick"), "data-focus": `pick-${row.id}`, style: { "margin-top": "9px" }, onchange: (event) => { if (event.target.checked) picked.add(row.id); else picked.delete(row.id); draw(); } }),
     button("", async () => { await WM.attempt("history.note", { id: row.id, starred: !row.starred }); row.starred = !row.starred; draw(); }, { icon: "star", kind: "ghost", title: t("history.star"), "aria-pressed": String(row.starred), focus: `star-${row.id}`, class: "wm-button wm-ghost wm-star" }),
     el("div.wm-what", {}, el("b", {}, pick(row.sentence)),
       el("p.wm-quiet", {}, row.clip && el("span.wm-title", {}, pick(row.clip)), row.clip && " · ", [new Date(row.created * 1000).toLocaleString(WM.lang, { dateStyle: "medium", timeStyle: "short" }), ["a", "b", "c", "d"].map((role) => row.models[role]).filter(Boolean).map(pick).join(" + ")].filter(Boolean).join(" · ")),
@@ -23,6 +23,7 @@ WM.island("history", (root) => {
     el("div.wm-do.wm-stack", { style: { gap: "6px" } }, el("div.wm-row.wm-figures", {}, scores(row)),
       el("div.wm-row", {}, button(t("history.restore"), async () => { await WM.attempt("history.restore", { id: row.id }); WM.show("listen"); }, { kind: "small", focus: `restore-${row.id}` }),
         WM.sure(t("history.delete"), async () => { await WM.attempt("history.delete", { id: row.id }); picked.delete(row.id); rows = rows.filter((one) => one !== row); draw(); }, { focus: `delete-${row.id}` }))));
+  const compared = () => rows.filter((row) => picked.has(row.id));
   const label = (method, key) => pick(WM.boot.methods.find((one) => one.name === method)?.parameters.find((one) => one.key === key)?.label) || key;
   const flat = (row) => {
     const out = { [t("method")]: row.recipe.method };
@@ -34,10 +35,11 @@ WM.island("history", (root) => {
     return out;
   };
   const compare = () => {
-    const chosen = rows.filter((row) => picked.has(row.id)).slice(0, 4);
+    const chosen = compared();
     if (chosen.length < 2) return null;
     const tables = chosen.map(flat), keys = [...new Set(tables.flatMap(Object.keys))].filter((key) => new Set(tables.map((one) => one[key] ?? "—")).size > 1);
-    return el("div.wm-card.wm-stack", {}, el("h3", {}, t("history.compare", { n: chosen.length })),
+    return el("div.wm-card.wm-stack", {}, el("div.wm-row", {}, el("h3.wm-grow", {}, t("history.compare", { n: chosen.length })),
+      button("", () => { picked = new Set(); draw(); field.focus(); }, { icon: "close", kind: "ghost", title: t("history.unpick"), focus: "unpick" })),
       el("div.wm-scroll", {}, el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("history.differs")), chosen.map((row) => el("th", { scope: "col" }, pick(row.sentence))))),
         el("tbody", {}, keys.map((key) => el("tr", {}, el("th", { scope: "row" }, key), tables.map((one) => el("td", {}, one[key] ?? "—"))))))),
       keys.length === 0 && el("p.wm-quiet", {}, t("history.nothing")));
@@ -51,7 +53,7 @@ WM.island("history", (root) => {
       el("label.wm-check", {}, el("input", { type: "checkbox", onchange: (event) => { starred = event.target.checked; load(); } }), t("history.starred")),
       button(t("history.export"), async () => { const text = await WM.attempt("history.export"); if (text) WM.download("whisper-merge-history.json", text, "application/json"); }, { kind: "small" }),
       button(t("history.import"), () => file.click(), { kind: "small" }), file),
-    el("p.wm-quiet", {}, t("history.hint")), comparison, list));
+    el("p.wm-quiet", {}, t("history.hint")), list, comparison));
   document.addEventListener("wm-tab", ({ detail }) => { visible = detail === "history"; if (visible && stale) load(); });
   WM.on("history_version", () => { stale = true; if (visible) load(); });
   draw();
