@@ -19,7 +19,7 @@ NAMES = (
 
 
 def island(name: str, value: Any = None, server_functions: list[Callable[..., Any]] | None = None) -> gr.HTML:
-    """One custom component, drawn by `<name>.js` into a constant template."""
+    """One custom component, drawn by `<name>.js` and its parts `<name>_*.js` into a constant template."""
     return gr.HTML(
         value=value,
         html_template='<div class="wm-island"></div>',
@@ -42,10 +42,12 @@ def head() -> str:
 
 
 def _joined(first: str, suffix: str) -> str:
-    text = "\n".join(
-        path.read_text(encoding="utf-8")
+    files = [
+        path
         for name in (first, *NAMES)
-        if (path := FOLDER / f"{name}.{suffix}").exists()
-    )
+        for path in (FOLDER / f"{name}.{suffix}", *sorted(FOLDER.glob(f"{name}_*.{suffix}")))
+        if path.exists()
+    ]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     assert "</s" not in text  # would end the element early
     return text
