@@ -4,9 +4,9 @@ WM.island("blind", (root) => {
   const { t, el, button, fill, pick } = WM;
   const card = el("section.wm-card.wm-stack", { "aria-label": t("tab.blind") });
   const ranking = el("section.wm-card.wm-stack", { "aria-label": t("blind.ranking") });
-  let base = 0,
-    results = null,
-    shown = null;
+  let base = 0;
+  let results = null;
+  let shown = null;
   const heard = () => Math.max(0, (WM.player?.heard ?? 0) - base);
   const enough = () => {
     const round = WM.slices.blind;
@@ -177,8 +177,8 @@ WM.island("blind", (root) => {
   WM.on(["blind", "job"], draw);
   document.addEventListener("wm-time", () => {
     if (document.body.dataset.wmTab === "blind" && WM.slices.blind?.texts && !WM.slices.blind.vote) {
-      const was = card.dataset.ready,
-        now = String(enough());
+      const was = card.dataset.ready;
+      const now = String(enough());
       if (was !== now || now === "false") {
         card.dataset.ready = now;
         const line = card.querySelector("[role=status]");

@@ -1,13 +1,13 @@
 // An evaluation of the samples or of an uploaded set: what to compare, how far it is, what came out, what was before.
 WM.island("evaluation", (root) => {
   "use strict";
-  const { t, el, icon, button, fill, pick, mark } = WM;
-  let offer = null,
-    source = "samples",
-    archive = null,
-    uploading = false,
-    visible = false,
-    report = null;
+  const { t, el, button, fill, pick, mark } = WM;
+  let offer = null;
+  let source = "samples";
+  let archive = null;
+  let uploading = false;
+  let visible = false;
+  let report = null;
   const chosen = { a: true, b: true, base: true, recipes: new Set() };
   const setup = el("section.wm-card.wm-stack", { "aria-label": t("evaluation.setup") });
   const result = el("section.wm-card.wm-stack", { "aria-label": t("evaluation.result") });
@@ -23,7 +23,7 @@ WM.island("evaluation", (root) => {
     }
   };
 
-  // ---- what to compare ---------------------------------------------------------------------------------------------
+  // ---- what to compare ----------------------------------------------------------------------------------------------
   const file = el("input", {
     type: "file",
     accept: ".zip,application/zip",
@@ -215,7 +215,7 @@ WM.island("evaluation", (root) => {
     );
   };
 
-  // ---- how far it is, what came out --------------------------------------------------------------------------------
+  // ---- how far it is, what came out ---------------------------------------------------------------------------------
   const faults = (told, title) =>
     told &&
     el(
@@ -350,8 +350,8 @@ WM.island("evaluation", (root) => {
       drawReport();
       return;
     }
-    const { job } = told,
-      running = busy();
+    const { job } = told;
+    const running = busy();
     fill(
       result,
       el(
@@ -419,10 +419,10 @@ WM.island("evaluation", (root) => {
     drawReport();
   };
 
-  // ---- the report, in a frame that may run nothing and reach nothing ----------------------------------------------------
+  // ---- the report, in a frame that may run nothing and reach nothing ------------------------------------------------
   const drawReport = async () => {
-    const told = WM.slices.evaluation,
-      wanted = told?.state === "done" ? told.id : null;
+    const told = WM.slices.evaluation;
+    const wanted = told?.state === "done" ? told.id : null;
     frame.hidden = !wanted;
     if (!wanted) {
       fill(frame);
@@ -451,7 +451,7 @@ WM.island("evaluation", (root) => {
   };
   document.addEventListener("wm-theme", paint);
 
-  // ---- what was before ---------------------------------------------------------------------------------------------
+  // ---- what was before ----------------------------------------------------------------------------------------------
   const drawPast = () => {
     const list = (offer?.past ?? []).filter((one) => one.id !== WM.slices.evaluation?.id);
     past.hidden = !list.length;
@@ -517,8 +517,8 @@ WM.island("evaluation", (root) => {
   });
   let before = null;
   WM.on("evaluation", () => {
-    const told = WM.slices.evaluation,
-      now = `${told?.id} ${told?.state}`;
+    const told = WM.slices.evaluation;
+    const now = `${told?.id} ${told?.state}`;
     drawResult();
     drawSetup();
     if (now !== before) {

@@ -16,8 +16,8 @@ WM.island("export", (root) => {
     spellcheck: "false",
   });
   const open = el("input", { type: "checkbox" });
-  const before = el("section.wm-card.wm-stack", { "aria-label": t("tab.export") }),
-    after = el("section.wm-card.wm-stack", { "aria-label": t("export.result") });
+  const before = el("section.wm-card.wm-stack", { "aria-label": t("tab.export") });
+  const after = el("section.wm-card.wm-stack", { "aria-label": t("export.result") });
   const drawBefore = () => {
     const { recipe, models, export: told } = WM.slices;
     const running = told && ["queued", "running"].includes(told.job.state);
@@ -94,8 +94,8 @@ WM.island("export", (root) => {
     const told = WM.slices.export;
     after.hidden = !told;
     if (!told) return;
-    const { job, result } = told,
-      busy = ["queued", "running"].includes(job.state);
+    const { job, result } = told;
+    const busy = ["queued", "running"].includes(job.state);
     fill(
       after,
       el(

@@ -4,11 +4,11 @@ WM.island("grid", (root) => {
   "use strict";
   const { t, el, icon, mark, button, fill, pick } = WM;
   const ROLES = ["a", "merged", "b"];
-  let only = false,
-    lines = false,
-    shown = "merged",
-    chosen = -1,
-    lastWords = null;
+  let only = false;
+  let lines = false;
+  let shown = "merged";
+  let chosen = -1;
+  let lastWords = null;
   const name = (role) =>
     role === "merged" ? t("merged") : pick(WM.slices.models?.roles?.[role]?.name) || role.toUpperCase();
 
@@ -121,8 +121,8 @@ WM.island("grid", (root) => {
   };
   const pick2 = (share) => WM.percent(share, 0);
   const isStale = () => {
-    const result = shownResult(),
-      { recipe } = WM.slices;
+    const result = shownResult();
+    const { recipe } = WM.slices;
     return Boolean(result?.merged && recipe && result.digest !== recipe.key);
   };
   // After a stop, or with listening at once switched off: something is wanted that nobody is working on.

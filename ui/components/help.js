@@ -1,11 +1,12 @@
-// The guide itself, searchable, its command lines one click from the mixer; the methods as pictures; microphone trouble.
+// The guide itself, searchable, its command lines one click from the mixer; the methods as pictures;
+// microphone trouble.
 WM.island("help", (root) => {
   "use strict";
   const { t, el, svg, button, fill } = WM;
-  let told = null,
-    loading = false;
-  const article = el("div.wm-article"),
-    contents = el("div.wm-toc");
+  let told = null;
+  let loading = false;
+  const article = el("div.wm-article");
+  const contents = el("div.wm-toc");
   const search = el("input", {
     type: "search",
     placeholder: t("help.search"),
@@ -13,7 +14,7 @@ WM.island("help", (root) => {
     oninput: () => draw(),
   });
 
-  // ---- Markdown, as much of it as the guide uses --------------------------------------------------------------------------
+  // ---- Markdown, as much of it as the guide uses --------------------------------------------------------------------
   const inline = (text, needle) => {
     const out = [];
     for (const part of text.split(/(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\([^)]+\))/)) {
@@ -26,8 +27,8 @@ WM.island("help", (root) => {
   };
   const highlighted = (text, needle) => {
     if (!needle) return [text];
-    const out = [],
-      low = text.toLowerCase();
+    const out = [];
+    const low = text.toLowerCase();
     for (let at = 0; ;) {
       const found = low.indexOf(needle, at);
       if (found < 0) {
@@ -70,9 +71,9 @@ WM.island("help", (root) => {
   };
   const body = (lines, needle) => {
     const out = [];
-    let code = false,
-      items = null,
-      kind = null;
+    let code = false;
+    let items = null;
+    let kind = null;
     const close = () => {
       if (items) {
         out.push(el(kind, {}, items));
@@ -120,7 +121,7 @@ WM.island("help", (root) => {
     return out;
   };
 
-  // ---- the methods as pictures --------------------------------------------------------------------------------------------
+  // ---- the methods as pictures --------------------------------------------------------------------------------------
   const dot = (x, y, role, label) => [
     svg("circle", { cx: x, cy: y, r: 9, fill: `var(--wm-${role})` }),
     label && svg("text", { x, y: y - 15, "text-anchor": "middle" }, label),

@@ -1,15 +1,15 @@
 // Every experiment: searched, starred, noted, put back, compared, taken along as a file.
 WM.island("history", (root) => {
   "use strict";
-  const { t, el, icon, button, fill, pick, mark } = WM;
-  let rows = [],
-    more = false,
-    search = "",
-    starred = false,
-    picked = new Set(),
-    timer = null,
-    visible = false,
-    stale = true;
+  const { t, el, button, fill, pick, mark } = WM;
+  let rows = [];
+  let more = false;
+  let search = "";
+  let starred = false;
+  let picked = new Set();
+  let timer = null;
+  let visible = false;
+  let stale = true;
   const field = el("input", {
     type: "search",
     placeholder: t("history.search"),
@@ -38,9 +38,9 @@ WM.island("history", (root) => {
       }
     },
   });
-  const list = el("div.wm-log"),
-    comparison = el("div.wm-compared"),
-    MOST = 4;
+  const list = el("div.wm-log");
+  const comparison = el("div.wm-compared");
+  const MOST = 4;
   const load = async (append = false) => {
     const told = await WM.attempt("history.list", { search, starred, offset: append ? rows.length : 0 });
     if (!told) return;
@@ -181,10 +181,10 @@ WM.island("history", (root) => {
   const compare = () => {
     const chosen = compared();
     if (chosen.length < 2) return null;
-    const tables = chosen.map(flat),
-      keys = [...new Set(tables.flatMap(Object.keys))].filter(
-        (key) => new Set(tables.map((one) => one[key] ?? "—")).size > 1,
-      );
+    const tables = chosen.map(flat);
+    const keys = [...new Set(tables.flatMap(Object.keys))].filter(
+      (key) => new Set(tables.map((one) => one[key] ?? "—")).size > 1,
+    );
     return el(
       "div.wm-card.wm-stack",
       {},

@@ -2,8 +2,8 @@
 WM.island("judge", (root) => {
   "use strict";
   const { t, el, mark, button, fill, pick } = WM;
-  let timer = null,
-    clipShown = null;
+  let timer = null;
+  let clipShown = null;
   const area = el("textarea", {
     rows: 2,
     id: "wm-reference",
@@ -43,8 +43,8 @@ WM.island("judge", (root) => {
   );
   const swap = el("section.wm-card.wm-stack", { "aria-label": t("swap") });
   const drawSwap = () => {
-    const table = WM.slices.swap,
-      clip = WM.slices.clip;
+    const table = WM.slices.swap;
+    const clip = WM.slices.clip;
     const fresh = table && clip && table.clip === clip.id;
     const cell = (hears, writes) => {
       const side = fresh && table.cells[`${hears}${writes}`];

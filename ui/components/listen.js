@@ -1,13 +1,13 @@
 // Where the sound comes from: sample clips, a file, the microphone, and the shelf of one's own clips.
 WM.island("listen", (root) => {
   "use strict";
-  const { t, el, icon, button, fill, pick } = WM;
-  let recorder = null,
-    asking = false,
-    chunks = [],
-    began = 0,
-    timer = null,
-    meter = null;
+  const { t, el, button, fill, pick } = WM;
+  let recorder = null;
+  let asking = false;
+  let chunks = [];
+  let began = 0;
+  let timer = null;
+  let meter = null;
   const card = el("section.wm-card.wm-source", { "aria-label": t("source") });
   const file = el("input", {
     type: "file",
@@ -43,12 +43,12 @@ WM.island("listen", (root) => {
     uploading -= 1;
     draw();
   };
-  let uploading = 0,
-    drawn = null,
-    inView = null,
-    open = false;
+  let uploading = 0;
+  let drawn = null;
+  let inView = null;
+  let open = false;
 
-  // ---- microphone ----------------------------------------------------------------------------------------------------------
+  // ---- microphone ---------------------------------------------------------------------------------------------------
   const record = async () => {
     if (recorder) {
       recorder.stop();
@@ -86,8 +86,8 @@ WM.island("listen", (root) => {
       meter?.close();
       meter = null;
       for (const track of stream.getTracks()) track.stop();
-      const type = recorder.mimeType.split(";")[0],
-        suffix = { "audio/webm": "webm", "audio/ogg": "ogg", "audio/mp4": "m4a" }[type] ?? "webm";
+      const type = recorder.mimeType.split(";")[0];
+      const suffix = { "audio/webm": "webm", "audio/ogg": "ogg", "audio/mp4": "m4a" }[type] ?? "webm";
       recorder = null;
       const stamp = new Date().toTimeString().slice(0, 8);
       send(new File(chunks, `${t("mic.name")} ${stamp}.${suffix}`, { type }), stamp);
@@ -117,8 +117,8 @@ WM.island("listen", (root) => {
     draw();
     root.querySelector('[data-focus="record"]')?.focus();
   };
-  const clock = el("span.wm-figures"),
-    level = el("span");
+  const clock = el("span.wm-figures");
+  const level = el("span");
 
   const chip = (clip, tabindex = 0) =>
     el(
@@ -153,8 +153,8 @@ WM.island("listen", (root) => {
   };
   // The samples are one stop of the Tab key; arrows walk among them.
   const step = (event) => {
-    const chips = [...event.currentTarget.children],
-      at = chips.indexOf(document.activeElement);
+    const chips = [...event.currentTarget.children];
+    const at = chips.indexOf(document.activeElement);
     const next = {
       ArrowRight: at + 1,
       ArrowDown: at + 1,
@@ -254,11 +254,11 @@ WM.island("listen", (root) => {
     if (WM.slices.clip?.id !== inView) {
       // the chosen one is in sight, also when another screen has chosen it
       inView = WM.slices.clip?.id;
-      const node = root.querySelector('.wm-clip[aria-pressed="true"]'),
-        shelf = node?.closest(".wm-shelf");
+      const node = root.querySelector('.wm-clip[aria-pressed="true"]');
+      const shelf = node?.closest(".wm-shelf");
       if (node) {
-        const box = node.getBoundingClientRect(),
-          frame = shelf.getBoundingClientRect();
+        const box = node.getBoundingClientRect();
+        const frame = shelf.getBoundingClientRect();
         if (box.left < frame.left || box.right > frame.right) shelf.scrollLeft += box.left - frame.left - 40;
       }
     }

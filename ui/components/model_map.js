@@ -57,10 +57,10 @@ WM.island("model_map", (root) => {
                 map.parts.map((part, column) => {
                   const cell = map.cells[row][column];
                   if (!cell) return el("td");
-                  const text = words(stack, block, told.parts[part], cell),
-                    say = () => {
-                      said.textContent = text;
-                    };
+                  const text = words(stack, block, told.parts[part], cell);
+                  const say = () => {
+                    said.textContent = text;
+                  };
                   return el(
                     "td",
                     {},
@@ -95,14 +95,15 @@ WM.island("model_map", (root) => {
       ),
     );
   };
-  // Five anchors over the depth: the more a layer differs, the closer to the chosen model; the evenest layer stays half and half.
+  // Five anchors over the depth: the more a layer differs, the closer to the chosen model; the evenest layer stays
+  // half and half.
   const curve = (stack, map, role) => {
     const mean = map.cells.map((row) => {
       const known = row.filter(Boolean).map((cell) => cell.distance ?? 0);
       return known.reduce((sum, x) => sum + x, 0) / Math.max(1, known.length);
     });
-    const low = Math.min(...mean),
-      span = Math.max(...mean) - low || 1;
+    const low = Math.min(...mean);
+    const span = Math.max(...mean) - low || 1;
     const anchors = [0, 1, 2, 3, 4].map((index) => {
       const share = (mean[Math.round((index * (mean.length - 1)) / 4)] - low) / span;
       return Math.round((0.5 + (role === "a" ? 0.4 : -0.4) * share) * 100) / 100;
@@ -117,9 +118,10 @@ WM.island("model_map", (root) => {
       if (done) WM.toast(t("sweep.loaded"), "good");
     });
   };
+  const furthest = (told) => Math.max(...Object.values(told.components).map((one) => one.distance ?? 0), 1e-9);
   const draw = () => {
-    const map = WM.slices.map,
-      models = WM.slices.models?.roles;
+    const map = WM.slices.map;
+    const models = WM.slices.models?.roles;
     const busy = map && ["queued", "running"].includes(map.job.state);
     const current =
       map && models && ["a", "b", "base"].every((role) => (map.models[role] ?? null) === (models[role]?.ref ?? null));
@@ -171,7 +173,7 @@ WM.island("model_map", (root) => {
               {
                 "aria-hidden": "true",
                 style: {
-                  "--share": `${Math.min(100, (100 * (one.distance ?? 0)) / Math.max(...Object.values(told.components).map((x) => x.distance ?? 0), 1e-9))}%`,
+                  "--share": `${Math.min(100, (100 * (one.distance ?? 0)) / furthest(told))}%`,
                 },
               },
               el("span"),

@@ -1,4 +1,5 @@
-// The one player of the page: waveform, the three models' words under it, loop, speed. Everything that sounds goes through it.
+// The one player of the page: waveform, the three models' words under it, loop, speed.
+// Everything that sounds goes through it.
 WM.island("player", (root) => {
   "use strict";
   const { t, el, button, fill, icon, pick } = WM;
@@ -6,11 +7,11 @@ WM.island("player", (root) => {
   audio.preload = "auto";
   const RATES = [0.5, 0.75, 1, 1.25, 1.5, 2];
   const LANES = ["a", "merged", "b"];
-  let clip = null,
-    stretch = null,
-    frame = 0,
-    heard = 0,
-    last = null;
+  let clip = null;
+  let stretch = null;
+  let frame = 0;
+  let heard = 0;
+  let last = null;
   const canvas = el("canvas.wm-wave", { "aria-hidden": "true" });
   const line = el("div.wm-head-line");
   const lanes = Object.fromEntries(
@@ -121,16 +122,16 @@ WM.island("player", (root) => {
   };
   // What was heard since the last look, however long ago that was: more than can have been played meanwhile is a jump.
   const count = () => {
-    const now = audio.currentTime || 0,
-      wall = performance.now();
+    const now = audio.currentTime || 0;
+    const wall = performance.now();
     if (last && now > last.now && now - last.now <= ((wall - last.wall) / 1000) * audio.playbackRate + 0.2)
       heard += now - last.now;
     last = audio.paused ? null : { now, wall };
   };
   const tick = () => {
     count();
-    const now = audio.currentTime || 0,
-      length = clip?.seconds || audio.duration || 0;
+    const now = audio.currentTime || 0;
+    const length = clip?.seconds || audio.duration || 0;
     line.style.left = length ? `${(now / length) * 100}%` : "0";
     clock.textContent = `${WM.number(now, 1)} / ${WM.number(length, 1)}\u00a0${t("unit.s")}`;
     if (document.activeElement !== seek) seek.value = now;

@@ -4,7 +4,7 @@ WM.island("shell", (root) => {
   const { t, el, icon, button, fill, pick } = WM;
   const TABS = ["listen", "blind", "sweep", "evaluation", "history", "export", "map", "help"];
 
-  // ---- theme: the system's until somebody chooses ----------------------------------------------------------------------
+  // ---- theme: the system's until somebody chooses -------------------------------------------------------------------
   const dark = () => document.body.classList.contains("dark");
   const setDark = (on) => {
     document.body.classList.toggle("dark", on);
@@ -23,7 +23,7 @@ WM.island("shell", (root) => {
     { icon: dark() ? "sun" : "moon", kind: "ghost", title: t("theme.toggle") },
   );
 
-  // ---- language: another page of the same session --------------------------------------------------------------------
+  // ---- language: another page of the same session -------------------------------------------------------------------
   const other = WM.lang === "ru" ? "en" : "ru";
   const address = new URL(location.href);
   address.searchParams.set("lang", other);
@@ -40,7 +40,7 @@ WM.island("shell", (root) => {
     other === "en" ? "English" : "Русский",
   );
 
-  // ---- tabs ------------------------------------------------------------------------------------------------------------
+  // ---- tabs ---------------------------------------------------------------------------------------------------------
   const tabs = TABS.map((name) =>
     el(
       "button.wm-tab",
@@ -77,7 +77,7 @@ WM.island("shell", (root) => {
     if (walked()) tour.hidden = true; // it goes where nothing moves under the hand: with the screen
   });
 
-  // ---- keys --------------------------------------------------------------------------------------------------------------
+  // ---- keys ---------------------------------------------------------------------------------------------------------
   const KEYS = [
     ["Space", "key.play"],
     ["J / L", "key.seek"],
@@ -111,15 +111,15 @@ WM.island("shell", (root) => {
   const help = () => dialog.showModal();
   WM.key("Help", help);
 
-  // ---- status strip ------------------------------------------------------------------------------------------------------
+  // ---- status strip -------------------------------------------------------------------------------------------------
   const sentence = el("div.wm-sentence", { id: "wm-sentence" });
   const state = el("div.wm-state", { role: "status", "aria-live": "polite" });
   const strip = el("section.wm-strip", { "aria-label": t("strip") }, sentence, state);
-  let received = 0,
-    timer = null;
+  let received = 0;
+  let timer = null;
   const drawState = () => {
-    const job = WM.slices.job,
-      merged = WM.slices.result?.merged;
+    const job = WM.slices.job;
+    const merged = WM.slices.result?.merged;
     if (!job) {
       fill(state, el("span.wm-quiet", {}, t("state.idle")));
       return;
@@ -178,7 +178,7 @@ WM.island("shell", (root) => {
     sentence.textContent = recipe ? pick(recipe.sentence) : "";
   });
 
-  // ---- three first steps -------------------------------------------------------------------------------------------------
+  // ---- three first steps --------------------------------------------------------------------------------------------
   const steps = { sample: false, slider: false, compare: false };
   const tour = el("aside.wm-tour", { "aria-label": t("tour"), hidden: WM.storage.get("tour") === "done" });
   const walked = () => Object.values(steps).every(Boolean);

@@ -4,8 +4,8 @@ WM.island("sweep", (root) => {
   const { t, el, svg, button, fill, pick, mark } = WM;
   const KINDS = ["methods", "each", "alpha", "t", "density", "best"];
   let chosen = null;
-  const setup = el("section.wm-card.wm-stack", { "aria-label": t("sweep.setup") }),
-    result = el("section.wm-card.wm-stack", { "aria-label": t("sweep.result") });
+  const setup = el("section.wm-card.wm-stack", { "aria-label": t("sweep.setup") });
+  const result = el("section.wm-card.wm-stack", { "aria-label": t("sweep.result") });
   const clips = () => [...(WM.slices.clips?.samples ?? []), ...(WM.slices.clips?.shelf ?? [])];
   // What was started comes into sight: on a phone it is drawn below the screen.
   const begin = (kind) =>
@@ -104,6 +104,35 @@ WM.island("sweep", (root) => {
     }
   };
   const title = (row) => [row.side !== "merged" && mark(row.side), " ", pick(row.sentence)];
+  const cellOf = (row, clip) => {
+    const cell = row.cells[clip.id];
+    if (!cell) return el("td", {}, "");
+    const told = cell.wer == null ? cell.text : WM.percent(cell.wer);
+    return el(
+      "td",
+      {},
+      el(
+        "button",
+        {
+          type: "button",
+          title: cell.text,
+          "aria-label": `${pick(row.sentence)}, ${pick(clip.name)}: ${told}`,
+          onclick: () => load(row),
+        },
+        cell.wer == null ? "…" : WM.percent(cell.wer, 0),
+      ),
+    );
+  };
+  const rowOf = (row, sweep) => {
+    const best = row.digest === sweep.best && row.side === "merged";
+    return el(
+      "tr",
+      { data: { best: String(best) } },
+      el("th", { scope: "row" }, title(row), best && el("b", {}, " · ", t("sweep.best"))),
+      el("td.wm-mean", {}, row.wer == null ? "—" : WM.percent(row.wer)),
+      sweep.clips.map((clip) => cellOf(row, clip)),
+    );
+  };
   const table = (sweep) =>
     el(
       "div.wm-scroll",
@@ -127,52 +156,21 @@ WM.island("sweep", (root) => {
         el(
           "tbody",
           {},
-          sweep.rows.map((row) =>
-            el(
-              "tr",
-              { data: { best: String(row.digest === sweep.best && row.side === "merged") } },
-              el(
-                "th",
-                { scope: "row" },
-                title(row),
-                row.digest === sweep.best && row.side === "merged" && el("b", {}, " · ", t("sweep.best")),
-              ),
-              el("td.wm-mean", {}, row.wer == null ? "—" : WM.percent(row.wer)),
-              sweep.clips.map((clip) => {
-                const cell = row.cells[clip.id];
-                return el(
-                  "td",
-                  {},
-                  cell
-                    ? el(
-                        "button",
-                        {
-                          type: "button",
-                          title: cell.text,
-                          "aria-label": `${pick(row.sentence)}, ${pick(clip.name)}: ${cell.wer == null ? cell.text : WM.percent(cell.wer)}`,
-                          onclick: () => load(row),
-                        },
-                        cell.wer == null ? "…" : WM.percent(cell.wer, 0),
-                      )
-                    : "",
-                );
-              }),
-            ),
-          ),
+          sweep.rows.map((row) => rowOf(row, sweep)),
         ),
       ),
     );
   const curve = (sweep) => {
     const points = sweep.rows.filter((row) => row.x != null && row.wer != null);
     if (points.length < 2) return null;
-    const W = 760,
-      H = 260,
-      L = innerWidth < 800 ? 84 : 58,
-      B = 40,
-      T = 16,
-      top = Math.max(...points.map((row) => row.wer)) * 1.1 || 1;
-    const x = (value) => L + value * (W - L - 20),
-      y = (value) => T + (1 - value / top) * (H - T - B);
+    const W = 760;
+    const H = 260;
+    const L = innerWidth < 800 ? 84 : 58;
+    const B = 40;
+    const T = 16;
+    const top = Math.max(...points.map((row) => row.wer)) * 1.1 || 1;
+    const x = (value) => L + value * (W - L - 20);
+    const y = (value) => T + (1 - value / top) * (H - T - B);
     const names = { alpha: ["b", "a"], t: ["a", "b"] }[sweep.kind];
     return svg(
       "svg",
@@ -210,8 +208,8 @@ WM.island("sweep", (root) => {
       fill(result, el("div.wm-empty", {}, t("sweep.empty")));
       return;
     }
-    const { job } = sweep,
-      busy = ["queued", "running", "paused"].includes(job.state);
+    const { job } = sweep;
+    const busy = ["queued", "running", "paused"].includes(job.state);
     fill(
       result,
       el(
