@@ -16,6 +16,7 @@ ONLY_IN = {
 FILES = sorted(
     path for floor in FLOORS for path in (ROOT / floor).rglob("*.py")
 )  # demo/, benchmarks/ and tests/ stand outside the house and may call any floor
+COMPONENTS = ROOT / "ui" / "components"
 
 
 def imported_modules(path: Path) -> Iterator[str]:
@@ -51,3 +52,22 @@ def test_library_stays_on_its_floor(library: str) -> None:
 
 def test_there_are_files_to_check() -> None:
     assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", sorted(COMPONENTS.glob("*.*s")), ids=lambda path: path.name)
+def test_scripts_and_sheets_fit_the_screen(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [number for number, line in enumerate(lines, 1) if len(line) > 120] == []
+    if path.suffix == ".js":
+        assert len(lines) <= 300, "a script of more than one subject: parts of an island are explained in bus.js"
+
+
+def test_a_script_is_an_island_or_a_part_of_one_that_something_calls() -> None:
+    scripts = {path.stem: path.read_text(encoding="utf-8") for path in COMPONENTS.glob("*.js")}
+    assert {"bus", "mixer", "evaluation", "grid"} <= set(scripts)
+    for name, code in scripts.items():
+        if f'WM.island("{name}", ' in code or name.startswith("bus"):
+            continue
+        owner = name.split("_")[0]
+        assert f"WM.parts.{name} = (" in code, name
+        assert f"parts.{name}(" in scripts[owner], f"{owner}.js makes no use of {name}.js"

@@ -1,4 +1,4 @@
-// What every island shares: the state that the server publishes, the calls that change it, and the start of the islands.
+// What every island shares: the state that the server publishes, the calls that change it, the start of the islands.
 //
 // The page has all scripts in one: `bus.js`, then its parts `bus_*.js`, then each island with its parts. A part of the
 // bus adds its functions to `WM`. A part of an island is a function `WM.parts.<file name>` that takes what it needs and

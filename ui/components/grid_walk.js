@@ -1,0 +1,60 @@
+// Going through the words: from difference to difference, the one under the pointer, the one that sounds.
+WM.parts.grid_walk = (root, holder, roles, shownResult) => {
+  "use strict";
+  const { t } = WM;
+  let chosen = -1; // the slot of the difference that was gone to
+  let lastWords = null; // the words that sounded last, as one text
+
+  const next = () => {
+    const result = shownResult();
+    const order = (result?.slots ?? [])
+      .map((slot, index) => [slot, index])
+      .filter(([slot]) => !slot.same)
+      .map(([, index]) => index);
+    if (!order.length) return;
+    chosen = order.find((index) => index > chosen) ?? order[0];
+    for (const node of root.querySelectorAll(".wm-chosen")) node.classList.remove("wm-chosen");
+    const nodes = [...root.querySelectorAll(`[data-slot="${chosen}"]`)];
+    nodes.forEach((node) => node.classList.add("wm-chosen"));
+    nodes[0]?.scrollIntoView({ block: "nearest" });
+    const slot = result.slots[chosen];
+    const place = roles
+      .map((role) => slot[role] != null && result[role].words[slot[role]])
+      .find((entry) => entry && entry.s != null);
+    if (place) WM.player.playWord(place, false);
+    const said = (role) => (slot[role] == null ? t("word.missing") : result[role].words[slot[role]].t);
+    WM.announce(
+      roles.map((role) => `${role === "merged" ? t("merged") : role.toUpperCase()}: ${said(role)}`).join("; "),
+    );
+  };
+  WM.key("KeyN", next);
+  holder.addEventListener("mouseover", (event) => {
+    const slot = event.target.closest?.("[data-slot]")?.dataset.slot;
+    for (const node of holder.querySelectorAll(".wm-hot")) node.classList.remove("wm-hot");
+    if (slot != null) for (const node of holder.querySelectorAll(`[data-slot="${slot}"]`)) node.classList.add("wm-hot");
+  });
+  document.addEventListener("wm-time", ({ detail: now }) => {
+    if (WM.player?.paused) {
+      if (lastWords) {
+        for (const node of holder.querySelectorAll(".wm-now")) node.classList.remove("wm-now");
+        lastWords = null;
+      }
+      return;
+    }
+    const result = shownResult();
+    if (!result) return;
+    const current = roles
+      .map((role) => result[role]?.words.findIndex((entry) => entry.s != null && entry.s <= now && now < entry.e) ?? -1)
+      .join();
+    if (current === lastWords) return;
+    lastWords = current;
+    for (const node of holder.querySelectorAll(".wm-now")) node.classList.remove("wm-now");
+    current.split(",").forEach((index, role) => {
+      if (index !== "-1")
+        for (const node of holder.querySelectorAll(`[data-role="${roles[role]}"][data-index="${index}"]`))
+          node.classList.add("wm-now");
+    });
+  });
+
+  return next;
+};
