@@ -139,8 +139,8 @@ window.WM = (() => {
   const island = (name, mount) => {
     islands[name] = mount;
   };
-  // A link may carry a recipe; it is taken once, so that a reload does not undo what was changed since. Until the server
-  // has answered it stays in the address, and a reload tries again.
+  // A link may carry a recipe; it is taken once, so that a reload does not undo what was changed since. Until the
+  // server has answered it stays in the address, and a reload tries again.
   const fromLink = async () => {
     const text = query.get("recipe");
     if (!text) return;
