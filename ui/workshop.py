@@ -253,8 +253,9 @@ class Workshop(Slices):
                 session.publish(job=self.worker.to_json(job))
             followed, publish = session.notes.get("follow", {}).get(job.kind, (None, None))
             if followed == job.id:
+                over = job.state in FINISHED  # before it is told: what ends meanwhile has yet to be told as over
                 publish(job)
-                if job.state in FINISHED:
+                if over:
                     del session.notes["follow"][job.kind]
 
     def show(self, session: Session, job: Job) -> None:

@@ -5,6 +5,7 @@ Longer than most files: one kind of fault, a test for each place where it was fo
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -16,7 +17,7 @@ from merger.errors import WhisperMergeError
 from merger.recipe import MergeRecipe
 from tests.ui.acting import SECONDS, act, finished, heard, held
 from tests.ui.conftest import OWNER
-from tests.ui.working import returning
+from tests.ui.working import Gate, returning
 from ui import evaluation as screen
 from ui.local_executor import LocalExecutor
 from ui.sessions import Session
@@ -117,6 +118,29 @@ def test_the_end_of_a_job_is_told_last(workshop: Workshop, monkeypatch: pytest.M
     act(workshop, session, "map.measure")
     finished(workshop, session, "map")
     assert session.get("map")["job"]["state"] == "done" and session.get("map")["result"]
+
+
+def test_a_job_that_ends_while_it_is_told_of_is_told_as_over(workshop: Workshop) -> None:
+    """The stop of a job is told by the thread that asked for it, while the job's own thread ends it."""
+    session, gate, told = workshop.session(OWNER), Gate(), list[str]()
+    stopping = threading.Event()
+
+    def publish(job: Job) -> None:
+        told.append(str(job.state))
+        if stopping.is_set():
+            stopping.clear()
+            deadline = time.monotonic() + SECONDS
+            while job.state is not JobState.CANCELLED and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+    job = workshop.worker.submit(OWNER, "endless", gate.work, lane="disk")
+    workshop.follow(session, job, publish)
+    assert gate.entered.wait(SECONDS)
+    with session.lock:  # nothing else is told meanwhile
+        stopping.set()
+        assert workshop.worker.cancel(OWNER, job.id)
+    assert job.wait(SECONDS)
+    assert told[-2:] == ["running", "cancelled"]
 
 
 def test_who_waits_for_a_job_goes_on_when_its_end_was_told() -> None:
