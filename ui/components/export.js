@@ -90,6 +90,96 @@ WM.island("export", (root) => {
     const text = await WM.attempt("export.file", { name: file.name });
     if (text != null) WM.download(file.name, text, "text/plain");
   };
+  const progress = (job) =>
+    el(
+      "div.wm-stack",
+      { style: { gap: "4px" } },
+      el(
+        `div.wm-bar${job.progress == null ? ".wm-unknown" : ""}`,
+        {
+          role: "progressbar",
+          "aria-label": t("state.progress"),
+          "aria-valuenow": Math.round((job.progress ?? 0) * 100),
+          "aria-valuemin": 0,
+          "aria-valuemax": 100,
+          style: { "--share": `${(job.progress ?? 0) * 100}%` },
+        },
+        el("span"),
+      ),
+      el(
+        "p.wm-quiet.wm-figures",
+        {},
+        t("stage." + job.stage),
+        job.remaining != null ? " · " + t("state.left", { time: WM.seconds(job.remaining) }) : "",
+      ),
+    );
+  const files = (result) =>
+    el(
+      "div.wm-scroll",
+      {},
+      el(
+        "table.wm-files",
+        {},
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            el("th", { scope: "col" }, t("export.file")),
+            el("th", { scope: "col" }, t("export.size")),
+            el("th", { scope: "col" }, ""),
+          ),
+        ),
+        el(
+          "tbody",
+          {},
+          result.files.map((file) =>
+            el(
+              "tr",
+              {},
+              el("td", {}, file.name),
+              el("td", {}, pick(file.size)),
+              el(
+                "td",
+                {},
+                !file.small
+                  ? el("span.wm-quiet", {}, t("export.large"))
+                  : button(t("export.take"), () => take(file), { kind: "small", focus: `take-${file.name}` }),
+              ),
+            ),
+          ),
+        ),
+      ),
+    );
+  const login = () =>
+    el(
+      "p.wm-row",
+      {},
+      el(
+        "a.wm-button.wm-plain",
+        {
+          href: "/login/huggingface?_target_url=" + encodeURIComponent(location.pathname + location.search + "#export"),
+          target: window.top === window ? null : "_blank",
+          rel: "noopener",
+        },
+        t("export.hub.login"),
+      ),
+    );
+  const push = () =>
+    el(
+      "form.wm-row",
+      {
+        onsubmit: (event) => {
+          event.preventDefault();
+          WM.attempt("export.push", { repository: repository.value.trim(), open: open.checked });
+        },
+      },
+      el("div.wm-grow", {}, repository),
+      who.name && el("span.wm-quiet", {}, t("export.hub.as", { name: who.name })),
+      el("label.wm-check", {}, open, t("export.hub.open")),
+      button(t("export.hub.push"), null, { type: "submit" }),
+    );
   const drawAfter = () => {
     const told = WM.slices.export;
     after.hidden = !told;
@@ -110,107 +200,19 @@ WM.island("export", (root) => {
           }),
       ),
       el("p.wm-quiet", {}, pick(told.sentence)),
-      busy &&
-        el(
-          "div.wm-stack",
-          { style: { gap: "4px" } },
-          el(
-            `div.wm-bar${job.progress == null ? ".wm-unknown" : ""}`,
-            {
-              role: "progressbar",
-              "aria-label": t("state.progress"),
-              "aria-valuenow": Math.round((job.progress ?? 0) * 100),
-              "aria-valuemin": 0,
-              "aria-valuemax": 100,
-              style: { "--share": `${(job.progress ?? 0) * 100}%` },
-            },
-            el("span"),
-          ),
-          el(
-            "p.wm-quiet.wm-figures",
-            {},
-            t("stage." + job.stage),
-            job.remaining != null ? " · " + t("state.left", { time: WM.seconds(job.remaining) }) : "",
-          ),
-        ),
+      busy && progress(job),
       job.state === "cancelled" && el("p.wm-note", {}, t("export.cancelled")),
       job.error && el("p.wm-note.wm-bad", {}, pick(job.error.sentence), " ", pick(job.error.remedy)),
       result && [
         pick(result.report).warnings.map((one) => el("p.wm-note.wm-warn", {}, one)),
         line("good", t("export.done", { time: WM.seconds(pick(result.report).seconds) })),
         proof(told),
-        el(
-          "div.wm-scroll",
-          {},
-          el(
-            "table.wm-files",
-            {},
-            el(
-              "thead",
-              {},
-              el(
-                "tr",
-                {},
-                el("th", { scope: "col" }, t("export.file")),
-                el("th", { scope: "col" }, t("export.size")),
-                el("th", { scope: "col" }, ""),
-              ),
-            ),
-            el(
-              "tbody",
-              {},
-              result.files.map((file) =>
-                el(
-                  "tr",
-                  {},
-                  el("td", {}, file.name),
-                  el("td", {}, pick(file.size)),
-                  el(
-                    "td",
-                    {},
-                    !file.small
-                      ? el("span.wm-quiet", {}, t("export.large"))
-                      : button(t("export.take"), () => take(file), { kind: "small", focus: `take-${file.name}` }),
-                  ),
-                ),
-              ),
-            ),
-          ),
-        ),
+        files(result),
         result.card &&
           el("details", {}, el("summary", {}, t("export.card")), el("pre.wm-model-card", { tabindex: 0 }, result.card)),
         sending(),
-        who?.way === "login" &&
-          !who.name &&
-          el(
-            "p.wm-row",
-            {},
-            el(
-              "a.wm-button.wm-plain",
-              {
-                href:
-                  "/login/huggingface?_target_url=" +
-                  encodeURIComponent(location.pathname + location.search + "#export"),
-                target: window.top === window ? null : "_blank",
-                rel: "noopener",
-              },
-              t("export.hub.login"),
-            ),
-          ),
-        (who?.way === "token" || who?.name) &&
-          el(
-            "form.wm-row",
-            {
-              onsubmit: (event) => {
-                event.preventDefault();
-                WM.attempt("export.push", { repository: repository.value.trim(), open: open.checked });
-              },
-            },
-            el("div.wm-grow", {}, repository),
-            who.name && el("span.wm-quiet", {}, t("export.hub.as", { name: who.name })),
-            el("label.wm-check", {}, open, t("export.hub.open")),
-            button(t("export.hub.push"), null, { type: "submit" }),
-          ),
+        who?.way === "login" && !who.name && login(),
+        (who?.way === "token" || who?.name) && push(),
       ],
     );
   };

@@ -59,73 +59,79 @@ WM.island("history", (root) => {
     const found = score(row).filter(Boolean);
     return found.length ? [el("span.wm-quiet", { title: t("wer.help") }, t("wer")), found] : null;
   };
+  const tickOf = (row) =>
+    el("input", {
+      type: "checkbox",
+      checked: picked.has(row.id),
+      disabled: !picked.has(row.id) && compared().length === MOST,
+      "aria-label": t("history.pick"),
+      "data-focus": `pick-${row.id}`,
+      style: { "margin-top": "9px" },
+      onchange: (event) => {
+        if (event.target.checked) picked.add(row.id);
+        else picked.delete(row.id);
+        draw();
+      },
+    });
+  const starOf = (row) =>
+    button(
+      "",
+      async () => {
+        await WM.attempt("history.note", { id: row.id, starred: !row.starred });
+        row.starred = !row.starred;
+        draw();
+      },
+      {
+        icon: "star",
+        kind: "ghost",
+        title: t("history.star"),
+        "aria-pressed": String(row.starred),
+        focus: `star-${row.id}`,
+        class: "wm-button wm-ghost wm-star",
+      },
+    );
+  const whatOf = (row) =>
+    el(
+      "div.wm-what",
+      {},
+      el("b", {}, pick(row.sentence)),
+      el(
+        "p.wm-quiet",
+        {},
+        row.clip && el("span.wm-title", {}, pick(row.clip)),
+        row.clip && " · ",
+        [
+          new Date(row.created * 1000).toLocaleString(WM.lang, { dateStyle: "medium", timeStyle: "short" }),
+          ["a", "b", "c", "d"]
+            .map((role) => row.models[role])
+            .filter(Boolean)
+            .map(pick)
+            .join(" + "),
+        ]
+          .filter(Boolean)
+          .join(" · "),
+      ),
+      row.sides.merged && el("p", { lang: "ru" }, row.sides.merged.text || t("silent")),
+      el("input.wm-note-field", {
+        type: "text",
+        value: row.note,
+        placeholder: t("history.note"),
+        "aria-label": t("history.note"),
+        maxlength: 2000,
+        "data-focus": `note-${row.id}`,
+        onchange: (event) => {
+          row.note = event.target.value;
+          WM.attempt("history.note", { id: row.id, note: row.note });
+        },
+      }),
+    );
   const entry = (row) =>
     el(
       "article.wm-entry",
       {},
-      el("input", {
-        type: "checkbox",
-        checked: picked.has(row.id),
-        disabled: !picked.has(row.id) && compared().length === MOST,
-        "aria-label": t("history.pick"),
-        "data-focus": `pick-${row.id}`,
-        style: { "margin-top": "9px" },
-        onchange: (event) => {
-          if (event.target.checked) picked.add(row.id);
-          else picked.delete(row.id);
-          draw();
-        },
-      }),
-      button(
-        "",
-        async () => {
-          await WM.attempt("history.note", { id: row.id, starred: !row.starred });
-          row.starred = !row.starred;
-          draw();
-        },
-        {
-          icon: "star",
-          kind: "ghost",
-          title: t("history.star"),
-          "aria-pressed": String(row.starred),
-          focus: `star-${row.id}`,
-          class: "wm-button wm-ghost wm-star",
-        },
-      ),
-      el(
-        "div.wm-what",
-        {},
-        el("b", {}, pick(row.sentence)),
-        el(
-          "p.wm-quiet",
-          {},
-          row.clip && el("span.wm-title", {}, pick(row.clip)),
-          row.clip && " · ",
-          [
-            new Date(row.created * 1000).toLocaleString(WM.lang, { dateStyle: "medium", timeStyle: "short" }),
-            ["a", "b", "c", "d"]
-              .map((role) => row.models[role])
-              .filter(Boolean)
-              .map(pick)
-              .join(" + "),
-          ]
-            .filter(Boolean)
-            .join(" · "),
-        ),
-        row.sides.merged && el("p", { lang: "ru" }, row.sides.merged.text || t("silent")),
-        el("input.wm-note-field", {
-          type: "text",
-          value: row.note,
-          placeholder: t("history.note"),
-          "aria-label": t("history.note"),
-          maxlength: 2000,
-          "data-focus": `note-${row.id}`,
-          onchange: (event) => {
-            row.note = event.target.value;
-            WM.attempt("history.note", { id: row.id, note: row.note });
-          },
-        }),
-      ),
+      tickOf(row),
+      starOf(row),
+      whatOf(row),
       el(
         "div.wm-do.wm-stack",
         { style: { gap: "6px" } },
@@ -155,93 +161,18 @@ WM.island("history", (root) => {
       ),
     );
   const compared = () => rows.filter((row) => picked.has(row.id));
-  const label = (method, key) =>
-    pick(WM.boot.methods.find((one) => one.name === method)?.parameters.find((one) => one.key === key)?.label) || key;
-  const flat = (row) => {
-    const out = { [t("method")]: row.recipe.method };
-    for (const [key, value] of Object.entries(row.recipe.parameters ?? {}))
-      out[label(row.recipe.method, key)] = Array.isArray(value)
-        ? value.map((x) => WM.short(x, 4)).join(" / ")
-        : typeof value === "number"
-          ? WM.short(value, 4)
-          : String(value);
-    if (row.recipe.parts) out[t("fine.title")] = JSON.stringify(row.recipe.parts);
-    out[t("history.models")] = ["a", "b", "c", "d", "base"]
-      .map((role) => row.models[role])
-      .filter(Boolean)
-      .map(pick)
-      .join(" + ");
-    out[t("history.clip")] = row.clip ? pick(row.clip) : "—";
-    for (const side of ["merged"]) {
-      out[`${t("wer")} · ${t("merged")}`] = row.sides[side]?.wer == null ? "—" : WM.percent(row.sides[side].wer);
-      out[`${t("merged")}`] = row.sides[side]?.text ?? "—";
-    }
-    return out;
-  };
-  const compare = () => {
-    const chosen = compared();
-    if (chosen.length < 2) return null;
-    const tables = chosen.map(flat);
-    const keys = [...new Set(tables.flatMap(Object.keys))].filter(
-      (key) => new Set(tables.map((one) => one[key] ?? "—")).size > 1,
-    );
-    return el(
-      "div.wm-card.wm-stack",
-      {},
-      el(
-        "div.wm-row",
-        {},
-        el("h3.wm-grow", {}, t("history.compare", { n: chosen.length })),
-        button(
-          "",
-          () => {
-            picked = new Set();
-            draw();
-            field.focus();
-          },
-          { icon: "close", kind: "ghost", title: t("history.unpick"), focus: "unpick" },
-        ),
-      ),
-      el(
-        "div.wm-scroll",
-        {},
-        el(
-          "table",
-          {},
-          el(
-            "thead",
-            {},
-            el(
-              "tr",
-              {},
-              el("th", { scope: "col" }, t("history.differs")),
-              chosen.map((row) => el("th", { scope: "col" }, pick(row.sentence))),
-            ),
-          ),
-          el(
-            "tbody",
-            {},
-            keys.map((key) =>
-              el(
-                "tr",
-                {},
-                el("th", { scope: "row" }, key),
-                tables.map((one) => el("td", {}, one[key] ?? "—")),
-              ),
-            ),
-          ),
-        ),
-      ),
-      keys.length === 0 && el("p.wm-quiet", {}, t("history.nothing")),
-    );
-  };
+  const compare = WM.parts.history_compared(() => {
+    picked = new Set();
+    draw();
+    field.focus();
+  });
   const draw = () => {
     fill(
       list,
       rows.length ? rows.map(entry) : el("div.wm-empty", {}, t(search || starred ? "history.none" : "history.empty")),
       more && button(t("history.more"), () => load(true)),
     );
-    fill(comparison, compare());
+    fill(comparison, compare(compared()));
   };
   fill(
     root,

@@ -170,6 +170,78 @@ WM.island("listen", (root) => {
     chosen.focus();
   };
   const busy = () => WM.slices.job?.kind === "shelf" && ["queued", "running"].includes(WM.slices.job.state);
+  const sources = (all) =>
+    el(
+      "div.wm-sources",
+      {},
+      button(t(recorder ? "mic.stop" : "mic.start"), record, {
+        icon: recorder ? null : "mic",
+        focus: "record",
+        kind: recorder ? "recording" : "plain",
+      }),
+      recorder
+        ? el("span.wm-row", {}, clock, el("span.wm-level", { "aria-hidden": "true" }, level))
+        : button(uploading ? t("uploading") : t("upload"), () => file.click(), {
+            icon: "upload",
+            disabled: uploading > 0,
+            focus: "upload",
+          }),
+      file,
+      !recorder &&
+        all.length > 1 &&
+        button(t("shelf.all"), () => WM.attempt("listen.all"), {
+          icon: "list",
+          title: t("shelf.all.help"),
+          disabled: busy() || all.every(fresh),
+          focus: "hear-all",
+        }),
+    );
+  const samples = (clips, first) =>
+    el(
+      "div.wm-samples",
+      {},
+      el(
+        "div.wm-shelf",
+        { role: "toolbar", "aria-label": t("samples"), data: { open: String(open) }, onkeydown: step },
+        clips.samples.map((clip, index) => chip(clip, index === first ? 0 : -1)),
+      ),
+      button(
+        open ? t("samples.fold") : t("samples.all", { n: clips.samples.length }),
+        () => {
+          open = !open;
+          draw();
+        },
+        { kind: "small", "aria-expanded": String(open), focus: "all-samples" },
+      ),
+    );
+  const ownClips = (clips) =>
+    el(
+      "div.wm-shelf",
+      { role: "group", "aria-label": t("shelf") },
+      el("span.wm-quiet", {}, t("shelf") + ":"),
+      clips.shelf.map((clip) =>
+        el(
+          "span.wm-clip-own",
+          {},
+          chip(clip),
+          WM.sure(t("shelf.remove", { name: pick(clip.name) }), () => WM.attempt("clips.forget", { id: clip.id }), {
+            icon: "close",
+            focus: `forget-${clip.id}`,
+          }),
+        ),
+      ),
+    );
+  // The chosen one is in sight, also when another screen has chosen it.
+  const bringIntoView = () => {
+    if (WM.slices.clip?.id === inView) return;
+    inView = WM.slices.clip?.id;
+    const node = root.querySelector('.wm-clip[aria-pressed="true"]');
+    if (!node) return;
+    const shelf = node.closest(".wm-shelf");
+    const box = node.getBoundingClientRect();
+    const frame = shelf.getBoundingClientRect();
+    if (box.left < frame.left || box.right > frame.right) shelf.scrollLeft += box.left - frame.left - 40;
+  };
   const draw = () => {
     const clips = WM.slices.clips ?? { samples: [], shelf: [] };
     const all = [...clips.shelf, ...clips.samples];
@@ -184,84 +256,16 @@ WM.island("listen", (root) => {
         "div.wm-take",
         {},
         el("h2.wm-sr", {}, t("source.title")),
-        el(
-          "div.wm-sources",
-          {},
-          button(t(recorder ? "mic.stop" : "mic.start"), record, {
-            icon: recorder ? null : "mic",
-            focus: "record",
-            kind: recorder ? "recording" : "plain",
-          }),
-          recorder
-            ? el("span.wm-row", {}, clock, el("span.wm-level", { "aria-hidden": "true" }, level))
-            : button(uploading ? t("uploading") : t("upload"), () => file.click(), {
-                icon: "upload",
-                disabled: uploading > 0,
-                focus: "upload",
-              }),
-          file,
-          !recorder &&
-            all.length > 1 &&
-            button(t("shelf.all"), () => WM.attempt("listen.all"), {
-              icon: "list",
-              title: t("shelf.all.help"),
-              disabled: busy() || all.every(fresh),
-              focus: "hear-all",
-            }),
-        ),
-        clips.samples.length
-          ? el(
-              "div.wm-samples",
-              {},
-              el(
-                "div.wm-shelf",
-                { role: "toolbar", "aria-label": t("samples"), data: { open: String(open) }, onkeydown: step },
-                clips.samples.map((clip, index) => chip(clip, index === first ? 0 : -1)),
-              ),
-              button(
-                open ? t("samples.fold") : t("samples.all", { n: clips.samples.length }),
-                () => {
-                  open = !open;
-                  draw();
-                },
-                { kind: "small", "aria-expanded": String(open), focus: "all-samples" },
-              ),
-            )
-          : el("p.wm-quiet", {}, t("samples.none")),
+        sources(all),
+        clips.samples.length ? samples(clips, first) : el("p.wm-quiet", {}, t("samples.none")),
       ),
-      clips.shelf.length > 0 &&
-        el(
-          "div.wm-shelf",
-          { role: "group", "aria-label": t("shelf") },
-          el("span.wm-quiet", {}, t("shelf") + ":"),
-          clips.shelf.map((clip) =>
-            el(
-              "span.wm-clip-own",
-              {},
-              chip(clip),
-              WM.sure(t("shelf.remove", { name: pick(clip.name) }), () => WM.attempt("clips.forget", { id: clip.id }), {
-                icon: "close",
-                focus: `forget-${clip.id}`,
-              }),
-            ),
-          ),
-        ),
+      clips.shelf.length > 0 && ownClips(clips),
       clips.shelf.length > 0 && el("p.wm-quiet.wm-privacy", {}, WM.plural(WM.boot.limits.keep_days, "shelf.privacy")),
     );
     root.querySelectorAll(".wm-shelf").forEach((node, index) => {
       node.scrollLeft = scroll[index] ?? 0;
     });
-    if (WM.slices.clip?.id !== inView) {
-      // the chosen one is in sight, also when another screen has chosen it
-      inView = WM.slices.clip?.id;
-      const node = root.querySelector('.wm-clip[aria-pressed="true"]');
-      const shelf = node?.closest(".wm-shelf");
-      if (node) {
-        const box = node.getBoundingClientRect();
-        const frame = shelf.getBoundingClientRect();
-        if (box.left < frame.left || box.right > frame.right) shelf.scrollLeft += box.left - frame.left - 40;
-      }
-    }
+    bringIntoView();
   };
   for (const kind of ["dragover", "dragenter"])
     card.addEventListener(kind, (event) => {
