@@ -1,7 +1,7 @@
 """The page's islands: custom components with a static template, a JSON value, and a script that builds the DOM.
 
 Gradio evaluates an HTML template as a JavaScript template string, so a transcript inside a template could run as code.
-Every template here is therefore one constant `<div>`; values travel as JSON and become text nodes (`bus.js`).
+Every template here is therefore one constant `<div>`; values travel as JSON and become text nodes (`bus_elements.js`).
 """
 
 from collections.abc import Callable

@@ -108,5 +108,20 @@
     return node;
   };
 
-  Object.assign(WM, { el, svg, fill, icon, mark, button, sure });
+  // A job's progress; while nothing is known of it the bar runs to and fro.
+  const progressBar = ({ progress }) =>
+    el(
+      `div.wm-bar${progress == null ? ".wm-unknown" : ""}`,
+      {
+        role: "progressbar",
+        "aria-label": WM.t("state.progress"),
+        "aria-valuenow": progress == null ? null : Math.round(progress * 100),
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+        style: { "--share": `${(progress ?? 0) * 100}%` },
+      },
+      el("span"),
+    );
+
+  Object.assign(WM, { el, svg, fill, icon, mark, button, sure, progressBar });
 })();

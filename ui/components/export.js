@@ -94,18 +94,7 @@ WM.island("export", (root) => {
     el(
       "div.wm-stack",
       { style: { gap: "4px" } },
-      el(
-        `div.wm-bar${job.progress == null ? ".wm-unknown" : ""}`,
-        {
-          role: "progressbar",
-          "aria-label": t("state.progress"),
-          "aria-valuenow": Math.round((job.progress ?? 0) * 100),
-          "aria-valuemin": 0,
-          "aria-valuemax": 100,
-          style: { "--share": `${(job.progress ?? 0) * 100}%` },
-        },
-        el("span"),
-      ),
+      WM.progressBar(job),
       el(
         "p.wm-quiet.wm-figures",
         {},

@@ -145,19 +145,7 @@ WM.island("model_map", (root) => {
         }),
       ),
       el("p.wm-quiet", {}, t("map.hint")),
-      busy &&
-        el(
-          "div.wm-bar",
-          {
-            role: "progressbar",
-            "aria-label": t("state.progress"),
-            "aria-valuenow": Math.round((map.job.progress ?? 0) * 100),
-            "aria-valuemin": 0,
-            "aria-valuemax": 100,
-            style: { "--share": `${(map.job.progress ?? 0) * 100}%` },
-          },
-          el("span"),
-        ),
+      busy && WM.progressBar(map.job),
       map?.job.error && el("p.wm-note.wm-bad", {}, pick(map.job.error.sentence), " ", pick(map.job.error.remedy)),
       told && [
         said,

@@ -129,18 +129,7 @@ WM.island("shell", (root) => {
     clearInterval(timer);
     if (busy) timer = setInterval(drawState, 500);
     const left = job.remaining == null ? null : Math.max(0, job.remaining - (performance.now() - received) / 1000);
-    const bar = el(
-      `div.wm-bar${job.progress == null ? ".wm-unknown" : ""}`,
-      {
-        role: "progressbar",
-        "aria-label": t("state.progress"),
-        "aria-valuenow": job.progress == null ? null : Math.round(job.progress * 100),
-        "aria-valuemin": 0,
-        "aria-valuemax": 100,
-        style: { "--share": `${(job.progress ?? 0) * 100}%` },
-      },
-      el("span"),
-    );
+    const bar = WM.progressBar(job);
     const text =
       job.state === "queued" && job.ahead > 0
         ? t("state.queue", { ahead: job.ahead, wait: WM.seconds(job.wait) })

@@ -235,19 +235,7 @@ WM.island("sweep", (root) => {
             focus: "stop-sweep",
           }),
       ),
-      busy &&
-        el(
-          "div.wm-bar",
-          {
-            role: "progressbar",
-            "aria-valuenow": Math.round((job.progress ?? 0) * 100),
-            "aria-valuemin": 0,
-            "aria-valuemax": 100,
-            "aria-label": t("state.progress"),
-            style: { "--share": `${(job.progress ?? 0) * 100}%` },
-          },
-          el("span"),
-        ),
+      busy && WM.progressBar(job),
       job.error && el("p.wm-note.wm-bad", {}, pick(job.error.sentence), " ", pick(job.error.remedy)),
       curve(sweep),
       table(sweep),
