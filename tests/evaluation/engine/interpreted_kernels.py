@@ -1,0 +1,79 @@
+"""The Triton kernels in Triton's interpreter, against their plain twins; run by `test_interpreted_kernels.py`.
+
+What an interpreter cannot show, compilation, speed and early launch, is left to `test_gpu.py`.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from evaluation.engine.device_loop import Rows, advance
+from evaluation.engine.model import Caches, decode_rows, encode, fill_cross, logits
+from evaluation.engine.rules import Rules
+from evaluation.engine.tensors import collect
+from evaluation.engine.triton_step import MOST_ROWS, TritonStep
+from evaluation.vocabulary import Vocabulary
+from merger.live import LiveMerge
+from merger.live.kernels import MergeKernel
+from merger.live.tables import Table
+from merger.recipe import MergeRecipe
+from tests.evaluation.conftest import save_pair
+from tests.evaluation.engine.tiny_whisper import START, make_processor
+
+CPU = torch.device("cpu")
+STEPS = 3
+TOLERANCE = 0.005  # of the largest logit
+RECIPES = [
+    MergeRecipe.build("direct", {"direct_alpha": 0.3}),
+    MergeRecipe.build("direct", {"direct_alpha": 1.0}),
+    MergeRecipe.build("slerp", {"slerp_t": 0.4}, parts={"decoder": {"slerp_t": [0.1, 0.9]}}),
+    MergeRecipe.build("ties", {"ties_density": 0.37}),
+]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> LiveMerge:
+    folder = tmp_path_factory.mktemp("interpreted")
+    return LiveMerge(*save_pair(folder, d_model=64, heads=2), device="cpu", dtype="float16")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("batch", "timestamps"), [(1, False), (3, True), (MOST_ROWS + 1, True)])
+def test_the_step(live: LiveMerge, batch: int, timestamps: bool) -> None:
+    module = live.modules["a"]
+    tensors = collect(module)
+    rules = Rules(Vocabulary.of(module, make_processor().tokenizer), timestamps, CPU)
+    caches, plain = Caches(tensors, batch), Caches(tensors, batch)
+    torch.manual_seed(batch)
+    heard = encode(tensors, torch.randn(batch, 80, 3000, dtype=tensors.dtype) * 0.3)
+    for each in (caches, plain):
+        fill_cross(tensors, heard, each)
+    rows = Rows.empty(batch, tensors.target_positions, CPU)
+    for row in range(batch):
+        rows.load(row, [START] * (1 + 70 * row), rules.history(), [], 2 + row)  # also beyond a block of positions
+    step = TritonStep(tensors, caches, rows, rules, dependent_launch=False)
+    for _ in range(STEPS):
+        scores = logits(tensors, decode_rows(tensors, plain, rows.token, rows.position, tensors.target_positions))
+        step.forward()
+        apart = float((step.scores - scores).abs().max())
+        assert apart <= TOLERANCE * float(scores.abs().max())
+        assert torch.allclose(caches.self_kv, plain.self_kv, atol=0.02)
+        twin = Rows(*(field.clone() for field in vars(rows).values()))
+        advance(twin, rules, step.scores.clone())  # the same scores must lead to the same choice, whatever wrote them
+        step.choose()
+        for name, value in vars(twin).items():
+            assert torch.equal(value, getattr(rows, name)), name
+    assert rows.written.tolist() == [min(2 + row, STEPS) for row in range(batch)]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.sentence("en"))
+def test_the_merge(live: LiveMerge, recipe: MergeRecipe) -> None:
+    live.apply(recipe)
+    written = torch.zeros_like(live.mixture.buffer)
+    kernel = MergeKernel(live.layout, *live._sources, written)
+    for plan in live._plans.values():
+        table = plan if isinstance(plan, Table) else Table.of(plan)
+        assert table is not None
+        kernel(table, torch.float16)
+    assert torch.equal(written.view(torch.int16), live.mixture.buffer.view(torch.int16))
