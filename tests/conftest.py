@@ -29,3 +29,10 @@ def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> TinyPair:
         make_whisper_folder(root / "a", seed=2, ancestor=base),
         make_whisper_folder(root / "b", seed=3, ancestor=base),
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What failed at first and was run once more (tests/browser/conftest.py) is told, with its reason."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"run once more: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext[-3000:])

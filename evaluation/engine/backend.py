@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 import torch
 
 from evaluation.engine.cpu import fastest_threads, keep_freed_memory, threads
-from evaluation.engine.device_greedy import DeviceWindowDecoder, MakeStep, make_plain_step
-from evaluation.engine.device_loop import Captured, Rows
+from evaluation.engine.device_greedy import DeviceWindowDecoder, MakeStep, make_plain_span
+from evaluation.engine.device_loop import Captured
 from evaluation.engine.greedy import Decoded, WindowDecoder
-from evaluation.engine.model import Caches, decode_many, decode_rows, encode, encoder_layer, fill_cross, logits
+from evaluation.engine.kernel_choice import fastest_span, fastest_step
+from evaluation.engine.model import Caches, decode_many, encode, encoder_layer, fill_cross
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors
 
-log = logging.getLogger("evaluation.engine")
-STEP_TOLERANCE = 0.05  # of the largest logit; half-precision rounding gives about 0.005
 _MEASURED: dict[tuple[Hashable, ...], tuple[int, int]] = {}  # CPU threads by model shape
 
 
@@ -83,7 +81,9 @@ class CudaBackend:
 
     def __init__(self, tensors: WhisperTensors, caches: Caches, make_step: MakeStep | None = None) -> None:
         self.tensors, self.caches = tensors, caches
-        self._decoder = DeviceWindowDecoder(tensors, caches, make_step or fastest_step(tensors))
+        self._decoder = DeviceWindowDecoder(
+            tensors, caches, make_step or fastest_step(tensors), make_plain_span if make_step else fastest_span(tensors)
+        )
         shape = (1, tensors.conv1[0].shape[1], 2 * tensors.source_positions)
         self._window = torch.zeros(shape, dtype=tensors.dtype, device=tensors.device)
         self._heard = torch.zeros(
@@ -120,38 +120,6 @@ class CudaBackend:
 
 def _put(target: torch.Tensor, values: torch.Tensor) -> None:
     target.copy_(values)
-
-
-def fastest_step(tensors: WhisperTensors) -> MakeStep:
-    """The Triton step where triton is installed, suits the model and agrees with the plain one; else the plain one.
-
-    The step is tried on rows that are parked, before it is captured.
-    """
-    try:
-        from evaluation.engine.triton_step import TritonStep, suits
-    except ImportError:
-        return make_plain_step
-    if not suits(tensors):
-        return make_plain_step
-    # Programmatic dependent launch came with compute capability 9.0.
-    hopper = torch.cuda.get_device_capability(tensors.device) >= (9, 0)
-
-    def make(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules) -> Callable[[], None]:
-        try:
-            step = TritonStep(tensors, caches, rows, rules, dependent_launch=hopper)
-            step.forward()
-            hidden = decode_rows(tensors, caches, rows.token, rows.position, tensors.target_positions)
-            expected = logits(tensors, hidden)
-            error = float((step.scores - expected).abs().max() / expected.abs().max().clamp(min=1.0))
-            if error <= STEP_TOLERANCE:
-                return step
-            reason = f"its logits differ by {error:.2g}"
-        except Exception as failure:  # a compiler raises what it likes; the plain step always works
-            reason = f"{type(failure).__name__}: {failure}"
-        log.warning("The Triton step is not used on this device (%s); the plain torch step is.", reason)
-        return make_plain_step(tensors, caches, rows, rules)
-
-    return make
 
 
 def measured_threads(tensors: WhisperTensors, caches: Caches) -> tuple[int, int]:

@@ -13,9 +13,9 @@ from itertools import islice
 
 import torch
 
-from evaluation.engine.backend import fastest_step
 from evaluation.engine.device_greedy import STEPS_PER_LOOK, MakeStep, make_plain_step
 from evaluation.engine.device_loop import Captured, Rows
+from evaluation.engine.kernel_choice import fastest_step
 from evaluation.engine.model import Caches, decode_many, encode, fill_cross, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors

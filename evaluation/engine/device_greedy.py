@@ -4,11 +4,11 @@ host. Writes what `greedy.WindowDecoder` writes; also runs uncaptured on the CPU
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from evaluation.engine.device_loop import Captured, Rows, plain_step
+from evaluation.engine.device_loop import Captured, Rows, Step, plain_step
 from evaluation.engine.drafts import Proposer
 from evaluation.engine.greedy import Decoded
 from evaluation.engine.model import Caches, decode_span, logits
@@ -19,25 +19,51 @@ from merger.errors import Cancelled
 STEPS_PER_LOOK = 8  # the host waits for the device once in so many tokens; at most that many are decoded in vain
 STEPS_WITH_DRAFTS = 4  # a draft that broke off can mostly go on after two or three tokens
 SPANS = (4, 8, 16, 32, 64, 128, 192, 256, 384)  # lengths for which a pass over several tokens is captured
-MakeStep = Callable[[WhisperTensors, Caches, Rows, Rules], Callable[[], None]]
 
 
-def make_plain_step(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules) -> Callable[[], None]:
+class Span(NamedTuple):
+    """A pass over several tokens of one text: `run` writes `scores`, float32 logits [t, vocabulary]."""
+
+    run: Step
+    scores: torch.Tensor
+
+
+MakeStep = Callable[[WhisperTensors, Caches, Rows, Rules], Step]
+MakeSpan = Callable[[WhisperTensors, Caches, torch.Tensor, torch.Tensor], Span]
+
+
+def make_plain_step(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules) -> Step:
     """The plain torch step, bound to its tensors."""
     return lambda: plain_step(tensors, caches, rows, rules)
+
+
+def make_plain_span(tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: torch.Tensor) -> Span:
+    """The plain torch pass over tokens int64[1, t] at positions from `first` (int64, no dimensions) on."""
+    scores = torch.zeros((tokens.shape[1], tensors.head.shape[0]), device=tensors.device)
+    return Span(lambda: _put(scores, logits(tensors, decode_span(tensors, caches, tokens, first)[0])), scores)
+
+
+def _put(target: torch.Tensor, values: torch.Tensor) -> None:
+    target.copy_(values)
 
 
 class DeviceWindowDecoder:
     """Decodes windows of one model over one set of static caches (batch 1), with `decode` as `WindowDecoder` has it."""
 
-    def __init__(self, tensors: WhisperTensors, caches: Caches, make_step: MakeStep = make_plain_step) -> None:
+    def __init__(
+        self,
+        tensors: WhisperTensors,
+        caches: Caches,
+        make_step: MakeStep = make_plain_step,
+        make_span: MakeSpan = make_plain_span,
+    ) -> None:
         self.tensors, self.caches = tensors, caches
         self.rows = Rows.empty(1, tensors.target_positions, tensors.device)
-        self._make_step = make_step
+        self._make_step, self._make_span = make_step, make_span
         self._pointers = tensors.pointers()
         self._pool = torch.cuda.graph_pool_handle() if tensors.device.type == "cuda" else None
         self._steps: dict[int, Captured] = {}
-        self._spans: dict[int, _Span] = {}
+        self._spans: dict[int, _CapturedSpan] = {}
 
     def decode(
         self,
@@ -69,24 +95,23 @@ class DeviceWindowDecoder:
         room = self.tensors.target_positions - first
         length = next((size for size in SPANS if len(tokens) <= size <= room), len(tokens))
         if length not in self._spans:
-            self._spans[length] = _Span(self.tensors, self.caches, length, self._pool)
+            self._spans[length] = _CapturedSpan(self.tensors, self.caches, length, self._make_span, self._pool)
         return self._spans[length](tokens, first)
 
 
-class _Span:
+class _CapturedSpan:
     """One length of pass over several tokens, with buffers that keep their addresses."""
 
-    def __init__(self, tensors: WhisperTensors, caches: Caches, length: int, pool: Any) -> None:
+    def __init__(
+        self, tensors: WhisperTensors, caches: Caches, length: int, make_span: MakeSpan, pool: Any
+    ) -> None:
         self.tokens = torch.zeros((1, length), dtype=torch.int64, device=tensors.device)
         # While it is captured it writes to the last positions: what has been decoded ends before them.
         last = tensors.target_positions - length
         self.first = torch.full((), last, dtype=torch.int64, device=tensors.device)
-        self.scores = torch.zeros((length, tensors.head.shape[0]), device=tensors.device)
-
-        def run() -> None:
-            self.scores.copy_(logits(tensors, decode_span(tensors, caches, self.tokens, self.first)[0]))
-
-        self._run: Callable[[], None] = Captured(run, tensors.device, pool) if length in SPANS else run
+        span = make_span(tensors, caches, self.tokens, self.first)
+        self.scores = span.scores
+        self._run: Step = Captured(span.run, tensors.device, pool) if length in SPANS else span.run
 
     def __call__(self, tokens: Sequence[int], first: int) -> torch.Tensor:
         padded = [*tokens, *[0] * (self.tokens.shape[1] - len(tokens)), first]

@@ -119,19 +119,31 @@ def linear_kernel(
 
 
 @triton.jit
+def _new_score(qkv, q, other, row, head, e, first, H: tl.constexpr, E: tl.constexpr):
+    """What a row's query gives for the new key of row `other`; nothing for rows after it, and in later stretches."""
+    key = tl.load(qkv + (other * 3 + 1) * H * E + head * E + e).to(tl.float32)
+    return tl.where(first & (other <= row), tl.sum(q * key, 0), float("-inf"))
+
+
+@triton.jit
 def self_attention_kernel(
     qkv, keys, values, positions, part_sum, part_top, part_norm, scale,
-    H: tl.constexpr, E: tl.constexpr, L: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr, PDL: tl.constexpr,
+    H: tl.constexpr, E: tl.constexpr, L: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr, SPAN: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
-    """Every SPLITS-th block of the positions so far, for one row and head; the first stretch writes the new key and
-    value (of qkv[b, 3·H·E]) and attends to it too. keys, values: [b, H, L, E]."""
+    """Every SPLITS-th block of the positions so far, for one row and head; the first stretch writes the row's new key
+    and value (of qkv[b, 3·H·E]) and attends to it too. keys, values: [b, H, L, E].
+
+    With SPAN > 1 so many rows are consecutive tokens of one text: they share the first row's keys and values, and the
+    first stretch of each attends to the new keys of those before it as well, which it takes from qkv.
+    """
     if PDL:
         gdc_launch_dependents()
     kind = keys.dtype.element_ty
     owner, split = tl.program_id(0), tl.program_id(1)
     row, head = owner // H, owner % H
     e = tl.arange(0, E)
-    cache = owner * L * E
+    cache = (head if SPAN > 1 else owner) * L * E
     # The first block is loaded before the wait, whether it has been written or not: what has not is masked below.
     t = split * BLOCK + tl.arange(0, BLOCK)
     k = tl.load(keys + cache + t[:, None] * E + e[None, :], mask=(t < L)[:, None], other=0.0)
@@ -139,24 +151,30 @@ def self_attention_kernel(
     if PDL:
         gdc_wait()
     position = tl.load(positions + row).to(tl.int32)
+    known = tl.load(positions).to(tl.int32) if SPAN > 1 else position  # where what earlier passes wrote ends
     base = qkv + row * 3 * H * E + head * E + e
     q = (tl.load(base).to(tl.float32) * scale).to(kind).to(tl.float32)
     key, value = tl.load(base + H * E), tl.load(base + 2 * H * E)
     first = split == 0
     tl.store(keys + cache + position * E + e, key, mask=first & (e < E))
     tl.store(values + cache + position * E + e, value, mask=first & (e < E))
-    seen = t < position
+    seen = t < known
     scores = tl.where(seen, tl.sum(k.to(tl.float32) * q[None, :], 1), float("-inf"))
-    own = tl.where(first, tl.sum(q * key.to(tl.float32), 0), float("-inf"))
-    top = tl.maximum(tl.max(scores, 0), own)
+    top = tl.max(scores, 0)
+    for other in tl.static_range(SPAN):
+        top = tl.maximum(top, _new_score(qkv, q, other if SPAN > 1 else row, row, head, e, first, H, E))
     lifted = tl.where(top == float("-inf"), 0.0, top)
     weights = tl.exp(scores - lifted)
-    mine = tl.exp(own - lifted)
-    norm = tl.sum(weights, 0) + mine
-    total = tl.sum(weights[:, None] * tl.where(seen[:, None], v.to(tl.float32), 0.0), 0) + mine * value.to(tl.float32)
-    for start in range((split + SPLITS) * BLOCK, position, SPLITS * BLOCK):
+    norm = tl.sum(weights, 0)
+    total = tl.sum(weights[:, None] * tl.where(seen[:, None], v.to(tl.float32), 0.0), 0)
+    for other in tl.static_range(SPAN):
+        one = other if SPAN > 1 else row
+        weight = tl.exp(_new_score(qkv, q, one, row, head, e, first, H, E) - lifted)
+        norm += weight
+        total += weight * tl.load(qkv + (one * 3 + 2) * H * E + head * E + e).to(tl.float32)
+    for start in range((split + SPLITS) * BLOCK, known, SPLITS * BLOCK):
         t = start + tl.arange(0, BLOCK)
-        seen = t < position
+        seen = t < known
         k = tl.load(keys + cache + t[:, None] * E + e[None, :], mask=seen[:, None], other=0.0)
         v = tl.load(values + cache + t[:, None] * E + e[None, :], mask=seen[:, None], other=0.0)
         scores = tl.where(seen, tl.sum(k.to(tl.float32) * q[None, :], 1), float("-inf"))

@@ -1,8 +1,8 @@
-"""The one-token step in Triton, for one row or many.
+"""The decoder in Triton: one token for one row or many, or a few tokens of one text.
 
 Up to four rows every matrix product is a kernel of ours that reads the weights once for all rows; larger batches leave
 the products to torch's library and keep the attention and the choice. `device_loop.plain_step` is the twin that it is
-tested against; `backend.fastest_step` chooses between the two. This module imports triton.
+tested against; `kernel_choice` chooses between the two. This module imports triton.
 """
 
 # mypy: ignore-errors
@@ -78,19 +78,24 @@ def split_width(k: int) -> tuple[int, int] | None:
     return None if rest & (rest - 1) else (first, rest)
 
 
-class TritonStep:
-    """One token for every row: a callable whose launches can be captured.
+class TritonDecoder:
+    """`scores`, float32 logits [b, vocabulary], of tokens int64[b] at positions int64[b]; its launches can be captured.
 
-    Needs fused query, key and value weights (`LiveMerge` stores them so). Raises ValueError for shapes it does not
-    support: see `suits`.
+    Every token belongs to a text of its own, or (`span`) they are consecutive ones, at most MOST_ROWS, of the text of
+    the caches' first row. Needs fused query, key and value weights (`LiveMerge` stores them so). Raises ValueError for
+    shapes it does not support: see `suits`.
     """
 
-    def __init__(self, tensors, caches, rows, rules, *, dependent_launch: bool = True, tuning: Tuning | None = None):
-        if not suits(tensors):
-            raise ValueError("the Triton step does not support this model")
-        self.tensors, self.caches, self.rows, self.rules = tensors, caches, rows, rules
+    def __init__(
+        self, tensors, caches, tokens, positions, *, span: bool = False, dependent_launch: bool = True,
+        tuning: Tuning | None = None,
+    ):  # fmt: skip
+        self.batch = len(tokens)
+        if not suits(tensors) or (span and self.batch > MOST_ROWS):
+            raise ValueError("the Triton kernels do not support this")
+        self.tensors, self.caches, self.tokens, self.positions = tensors, caches, tokens, positions
+        self.span = span
         self.tuning = tuning or Tuning()
-        self.batch = rows.token.shape[0]
         self.pdl = dependent_launch and self.batch <= MOST_ROWS  # torch's own kernels between ours do not wait
         self.launch = {"launch_pdl": True} if self.pdl else {}
         kind = {"device": tensors.device, "dtype": tensors.dtype}
@@ -102,21 +107,13 @@ class TritonStep:
         self.own = Parts(owners, self.tuning.self_splits, d // heads, tensors.device)
         self.heard = Parts(owners, splits, d // heads, tensors.device)
         self.scores = torch.empty((b, tensors.head.shape[0]), dtype=torch.float32, device=tensors.device)
-        self.stretches = triton.cdiv(tensors.head.shape[0], VOCABULARY_BLOCK)
-        self.best = torch.empty((b, self.stretches, 3), dtype=torch.float32, device=tensors.device)
-        self.best_at = torch.empty((b, self.stretches, 2), dtype=torch.int32, device=tensors.device)
-
-    def __call__(self) -> None:
-        """Launch the step."""
-        self.forward()
-        self.choose()
 
     def forward(self) -> None:
-        """From the rows' tokens to `scores`, float32 logits."""
-        tensors, rows, d = self.tensors, self.rows, self.tensors.width
+        """From the tokens to `scores`."""
+        tensors, d = self.tensors, self.tensors.width
         linear = self._linear if self.batch <= MOST_ROWS else self._library_linear
         embed_kernel[(self.batch,)](
-            rows.token, rows.position, tensors.embed, tensors.decoder_positions, self.x,
+            self.tokens, self.positions, tensors.embed, tensors.decoder_positions, self.x,
             D=d, BLOCK=triton.next_power_of_2(d), PDL=self.pdl, **self.launch,
         )  # fmt: skip
         for index, layer in enumerate(tensors.decoder):
@@ -135,17 +132,19 @@ class TritonStep:
         width = tensors.width // heads
         keys, values = self.caches.self_kv[index]
         self_attention_kernel[(self.batch * heads, tuning.self_splits)](
-            self.qkv, keys, values, self.rows.position, *self.own.all(), width**-0.5,
+            self.qkv, keys, values, self.positions, *self.own.all(), width**-0.5,
             H=heads, E=width, L=tensors.target_positions, BLOCK=tuning.self_block, SPLITS=tuning.self_splits,
-            PDL=self.pdl, num_warps=tuning.self_warps, **self.launch,
+            SPAN=self.batch if self.span else 1, PDL=self.pdl, num_warps=tuning.self_warps, **self.launch,
         )  # fmt: skip
 
     def _cross_attention(self, index) -> None:
         tensors, tuning, heads = self.tensors, self.tuning, self.tensors.decoder_heads
         width = tensors.width // heads
         keys, values = self.caches.cross_kv[index]
+        rows, *places = keys.stride()[:3]
         cross_attention_kernel[(self.batch * heads, self.heard.splits)](
-            self.asked, keys, values, *self.heard.all(), width**-0.5, tensors.source_positions, *keys.stride()[:3],
+            self.asked, keys, values, *self.heard.all(), width**-0.5, tensors.source_positions,
+            0 if self.span else rows, *places,
             H=heads, E=width, BLOCK=tuning.cross_block, SPLITS=self.heard.splits, PDL=self.pdl,
             num_warps=tuning.cross_warps, **self.launch,
         )  # fmt: skip
@@ -186,6 +185,24 @@ class TritonStep:
             torch.mm(x, weight.t(), out=out)
         else:
             torch.addmm(bias, x, weight.t(), out=out)
+
+
+class TritonStep(TritonDecoder):
+    """One token for every row, the choice of the next one included: a callable whose launches can be captured."""
+
+    def __init__(self, tensors, caches, rows, rules, *, dependent_launch: bool = True, tuning: Tuning | None = None):
+        super().__init__(
+            tensors, caches, rows.token, rows.position, dependent_launch=dependent_launch, tuning=tuning
+        )
+        self.rows, self.rules = rows, rules
+        self.stretches = triton.cdiv(tensors.head.shape[0], VOCABULARY_BLOCK)
+        self.best = torch.empty((self.batch, self.stretches, 3), dtype=torch.float32, device=tensors.device)
+        self.best_at = torch.empty((self.batch, self.stretches, 2), dtype=torch.int32, device=tensors.device)
+
+    def __call__(self) -> None:
+        """Launch the step."""
+        self.forward()
+        self.choose()
 
     def choose(self) -> None:
         """From `scores` to the rows' next tokens."""

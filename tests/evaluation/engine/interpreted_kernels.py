@@ -8,8 +8,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from evaluation.engine.device_greedy import DeviceWindowDecoder, make_plain_span
 from evaluation.engine.device_loop import Rows, advance
-from evaluation.engine.model import Caches, decode_rows, encode, fill_cross, logits
+from evaluation.engine.greedy import WindowDecoder
+from evaluation.engine.kernel_choice import fastest_span, fastest_step
+from evaluation.engine.model import Caches, decode_many, decode_rows, encode, fill_cross, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import collect
 from evaluation.engine.triton_step import MOST_ROWS, TritonStep
@@ -22,7 +25,7 @@ from tests.evaluation.conftest import save_pair
 from tests.evaluation.engine.tiny_whisper import START, make_processor
 
 CPU = torch.device("cpu")
-STEPS = 3
+STEPS = 2
 TOLERANCE = 0.005  # of the largest logit
 RECIPES = [
     MergeRecipe.build("direct", {"direct_alpha": 0.3}),
@@ -39,7 +42,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> LiveMerge:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("batch", "timestamps"), [(1, False), (3, True), (MOST_ROWS + 1, True)])
+@pytest.mark.parametrize(("batch", "timestamps"), [(1, False), (2, True), (MOST_ROWS + 1, True)])
 def test_the_step(live: LiveMerge, batch: int, timestamps: bool) -> None:
     module = live.modules["a"]
     tensors = collect(module)
@@ -65,6 +68,43 @@ def test_the_step(live: LiveMerge, batch: int, timestamps: bool) -> None:
         for name, value in vars(twin).items():
             assert torch.equal(value, getattr(rows, name)), name
     assert rows.written.tolist() == [min(2 + row, STEPS) for row in range(batch)]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("length", [2, MOST_ROWS])
+def test_a_pass_over_a_few_tokens(live: LiveMerge, length: int) -> None:
+    tensors = collect(live.modules["b"])
+    caches, plain = Caches(tensors, 1), Caches(tensors, 1)
+    torch.manual_seed(length)
+    heard = encode(tensors, torch.randn(1, 80, 3000, dtype=tensors.dtype) * 0.3)
+    for each in (caches, plain):
+        fill_cross(tensors, heard, each)
+        decode_many(tensors, each, torch.arange(300)[None] % 250, 0)
+    tokens, first = torch.arange(length)[None] + 7, torch.zeros((), dtype=torch.int64)
+    span, twin = (make(tensors, its, tokens, first) for make, its in (
+        (fastest_span(tensors), caches), (make_plain_span, plain),
+    ))  # fmt: skip
+    assert span.run.__module__ == fastest_span.__module__, "the kernels were not used"
+    for place in (0, 63, 300):  # in the first block of positions, across two, and beyond all stretches
+        first.fill_(place)
+        span.run()
+        twin.run()
+        assert float((span.scores - twin.scores).abs().max()) <= TOLERANCE * float(twin.scores.abs().max())
+        assert torch.allclose(caches.self_kv, plain.self_kv, atol=0.02)
+
+
+@torch.inference_mode()
+def test_the_same_tokens_as_step_by_step(live: LiveMerge) -> None:
+    module = live.modules["a"]
+    tensors, vocabulary = collect(module), Vocabulary.of(module, make_processor().tokenizer)
+    rules, caches = Rules(vocabulary, False, CPU), Caches(tensors, 1)
+    torch.manual_seed(0)
+    fill_cross(tensors, encode(tensors, torch.randn(1, 80, 3000, dtype=tensors.dtype) * 0.3), caches)
+    prompt = vocabulary.prompt("ru", "transcribe", False)
+    expected = WindowDecoder(tensors, caches).decode(prompt, 7, rules)
+    decoder = DeviceWindowDecoder(tensors, caches, fastest_step(tensors), fastest_span(tensors))
+    found = decoder.decode(prompt, 7, rules, drafts=[[*expected.tokens[:2], 9]])
+    assert found.tokens == expected.tokens and found.confirmed == 2
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.sentence("en"))

@@ -1,0 +1,95 @@
+"""Triton kernels where they are installed, suit the model and agree with their plain twins; otherwise the twins."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from evaluation.engine.device_greedy import MakeSpan, MakeStep, Span, make_plain_span, make_plain_step
+from evaluation.engine.device_loop import Rows, Step
+from evaluation.engine.model import Caches, decode_rows, logits
+from evaluation.engine.rules import Rules
+from evaluation.engine.tensors import WhisperTensors
+
+log = logging.getLogger("evaluation.engine")
+TOLERANCE = 0.05  # of the largest logit; half-precision rounding gives about 0.005
+
+
+def fastest_step(tensors: WhisperTensors) -> MakeStep:
+    """The Triton step or the plain one. It is tried on rows that are parked, before it is captured."""
+    kernels = _kernels(tensors)
+    if kernels is None:
+        return make_plain_step
+
+    def make(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules) -> Step:
+        def tried() -> tuple[Step, torch.Tensor]:
+            step = kernels.TritonStep(tensors, caches, rows, rules, dependent_launch=_hopper(tensors))
+            step.forward()
+            return step, step.scores
+
+        hidden = decode_rows(tensors, caches, rows.token, rows.position, tensors.target_positions)
+        return _agreeing("step", tried, logits(tensors, hidden)) or make_plain_step(tensors, caches, rows, rules)
+
+    return make
+
+
+def fastest_span(tensors: WhisperTensors) -> MakeSpan:
+    """The Triton pass over a few tokens of one text or the plain one; longer ones are plain, and faster so."""
+    kernels = _kernels(tensors)
+    if kernels is None:
+        return make_plain_span
+
+    def make(tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: torch.Tensor) -> Span:
+        plain = make_plain_span(tensors, caches, tokens, first)
+        length = tokens.shape[1]
+        if length > kernels.MOST_ROWS:
+            return plain
+        ahead = torch.arange(length, device=tokens.device)
+        places = first + ahead
+
+        def tried() -> tuple[Span, torch.Tensor]:
+            decoder = kernels.TritonDecoder(
+                tensors, caches, tokens[0], places, span=True, dependent_launch=_hopper(tensors)
+            )
+
+            def run() -> None:
+                torch.add(first, ahead, out=places)
+                decoder.forward()
+
+            run()
+            return Span(run, decoder.scores), decoder.scores
+
+        plain.run()
+        return _agreeing("pass over a few tokens", tried, plain.scores) or plain
+
+    return make
+
+
+def _kernels(tensors: WhisperTensors) -> Any:
+    try:
+        from evaluation.engine import triton_step
+    except ImportError:
+        return None
+    return triton_step if triton_step.suits(tensors) else None
+
+
+def _hopper(tensors: WhisperTensors) -> bool:
+    """Programmatic dependent launch came with compute capability 9.0."""
+    return tensors.device.type == "cuda" and torch.cuda.get_device_capability(tensors.device) >= (9, 0)
+
+
+def _agreeing(name: str, tried: Callable[[], tuple[Any, torch.Tensor]], expected: torch.Tensor) -> Any:
+    """What `tried` made if it ran and its scores are the expected ones, else None."""
+    try:
+        made, scores = tried()
+        error = float((scores - expected).abs().max() / expected.abs().max().clamp(min=1.0))
+        if error <= TOLERANCE:
+            return made
+        reason = f"its logits differ by {error:.2g}"
+    except Exception as failure:  # a compiler raises what it likes; the plain twin always works
+        reason = f"{type(failure).__name__}: {failure}"
+    log.warning("The Triton %s is not used on this device (%s); plain torch is.", name, reason)
+    return None
