@@ -10,9 +10,10 @@ import torch
 
 from evaluation.engine import WhisperEngine
 from evaluation.engine.backend import CudaBackend
-from evaluation.engine.device_greedy import make_plain_step
+from evaluation.engine.device_greedy import make_plain_span, make_plain_step
 from evaluation.engine.device_loop import Captured, Rows, advance, plain_step
-from evaluation.engine.model import Caches, encode, fill_cross
+from evaluation.engine.kernel_choice import fastest_span
+from evaluation.engine.model import Caches, decode_many, encode, fill_cross
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import collect
 from evaluation.generate import HuggingFaceTranscriber
@@ -90,6 +91,29 @@ def test_the_triton_step_follows_its_twin(live: LiveMerge, timestamps: bool, dep
             assert torch.equal(value, getattr(rows[1], name)), name
     share = (rows[0].out == rows[1].out).float().mean().item()
     assert share > 0.9, "scores of the two steps differ by more than rounding"
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("length", [2, 4])
+def test_a_pass_over_a_few_tokens_follows_its_twin(live: LiveMerge, length: int) -> None:
+    pytest.importorskip("evaluation.engine.triton_step")
+    device, tensors = torch.device("cuda"), collect(live.modules["a"])
+    heard = encode(tensors, torch.randn(1, 80, 3000, device=device, dtype=tensors.dtype) * 0.3)
+    tokens, first = torch.arange(length, device=device)[None] + 7, torch.zeros((), dtype=torch.int64, device=device)
+    scores = []
+    for make in (make_plain_span, fastest_span(tensors)):
+        caches = Caches(tensors, 1)
+        fill_cross(tensors, heard, caches)
+        decode_many(tensors, caches, torch.arange(300, device=device)[None] % 250, 0)
+        span = make(tensors, caches, tokens, first)
+        captured = Captured(span.run, device)
+        for place in (0, 63, 200, 300):
+            first.fill_(place)
+            captured()
+            scores.append(span.scores.clone())
+    assert span.run.__module__ == fastest_span.__module__, "the kernels were not used"
+    for plain, ours in zip(scores[:4], scores[4:], strict=True):
+        assert float((plain - ours).abs().max()) <= 0.005 * float(plain.abs().max())
 
 
 @torch.inference_mode()
