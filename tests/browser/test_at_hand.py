@@ -67,6 +67,16 @@ def test_the_mixer_ends_above_the_strip_and_shows_its_switch_on_every_screen(vis
         assert page.locator('[data-focus="live"]').is_visible()
 
 
+def test_what_fine_tuning_opens_is_in_sight(visit: Visit) -> None:
+    visitor = visit("/?lang=ru", **DESK)
+    visitor.settled()
+    page = visitor.page
+    page.locator(".wm-fine > summary").click()
+    edges = "document.querySelector('.wm-fine input').getBoundingClientRect().bottom"
+    until(page, f"{edges} <= document.querySelector('.wm-tools-row').getBoundingClientRect().top")
+    assert box(page, ".wm-fine > summary")["y"] >= box(page, "#wm-side")["y"]
+
+
 def test_a_typed_number_survives_a_wrong_one_to_its_last_digit(visit: Visit) -> None:
     visitor = visit()
     visitor.settled()

@@ -117,6 +117,11 @@ WM.parts.mixer_fine = (mixer, sliders, weights) => {
       el("div.wm-ends.wm-one", {}, el("span", {}, "↓ " + bottom)),
     );
   };
+  // What is opened at the lower edge of the mixer would stay below it.
+  const bringIntoView = ({ target }) => {
+    const details = target.closest("details");
+    if (!details.open) requestAnimationFrame(() => details.scrollIntoView({ block: "nearest" }));
+  };
   const fine = (method) => {
     const tunable = method.parameters.filter(
       (kind) => kind.per_part && (sliders.numeric(kind) || kind.kind === "source_weights"),
@@ -130,7 +135,7 @@ WM.parts.mixer_fine = (mixer, sliders, weights) => {
           more = event.target.open;
         },
       },
-      el("summary", {}, t("fine.title")),
+      el("summary", { onclick: bringIntoView }, t("fine.title")),
       el(
         "div.wm-stack",
         {},
