@@ -207,7 +207,10 @@ def test_history_shows_notes_as_text_and_compares(visit: Visit) -> None:
     note.press("Enter")
     until(page, "WM.pending === 0")
     page.reload()
+    visitor.ready()
+    visitor.settled()  # otherwise the list may be drawn anew while it is looked at
     page.wait_for_selector(".wm-entry >> nth=1")
+    until(page, "WM.pending === 0")
     assert page.locator(".wm-note-field").first.input_value() == "${alert(1)} <img src=x onerror=alert(2)>"
     place = page.locator(".wm-entry").nth(1).bounding_box()
     for index in (0, 1):
