@@ -67,6 +67,27 @@ def test_the_mixer_ends_above_the_strip_and_shows_its_switch_on_every_screen(vis
         assert page.locator('[data-focus="live"]').is_visible()
 
 
+def test_a_note_that_is_being_typed_outlives_a_new_experiment(visit: Visit) -> None:
+    visitor = visit("/?lang=ru", **DESK)
+    visitor.settled()
+    page = visitor.page
+    visitor.show("history")
+    note = page.locator(".wm-note-field").first
+    note.press_sequentially("ждёт слова")
+    for _ in "слова":
+        page.keyboard.press("ArrowLeft")
+    count = page.locator(".wm-entry").count()
+    page.evaluate("WM.mixer.set({method: 'direct', parameters: {direct_alpha: 0.61}, parts: undefined})")
+    until(page, "count => document.querySelectorAll('.wm-entry').length > count", arg=count)
+    visitor.settled()
+    page.keyboard.type("нового ")
+    assert page.evaluate("document.activeElement.value") == "ждёт нового слова"
+    page.keyboard.press("Enter")
+    until(page, "WM.pending === 0")
+    kept = "[...document.querySelectorAll('.wm-note-field')].map((field) => field.value)"
+    assert sorted(page.evaluate(kept)) == ["", "ждёт нового слова"]
+
+
 def test_what_fine_tuning_opens_is_in_sight(visit: Visit) -> None:
     visitor = visit("/?lang=ru", **DESK)
     visitor.settled()

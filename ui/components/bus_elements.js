@@ -13,6 +13,7 @@
       else if (key === "style") for (const [k, v] of Object.entries(value)) node.style.setProperty(k, v);
       else if (key === "value" || key === "checked" || key === "disabled" || key === "hidden") node[key] = value;
       else node.setAttribute(key, value === true ? "" : value);
+      if (key === "value") node.drawn = node.value;
     }
     node.append(...children.flat(3).filter((child) => child != null && child !== false));
     return node;
@@ -27,12 +28,19 @@
     node.append(...children.flat(3).filter((child) => child != null));
     return node;
   };
+  // Rebuilding under the focus would throw a keyboard user to the top of the page, and what is being typed away: the same
+  // control gets the focus back, and a text that is not what had been drawn.
   const fill = (node, ...children) => {
-    // Rebuilding under the focus would throw a keyboard user to the top of the page: the same control gets it back.
     const active = document.activeElement;
     const key = active && node.contains(active) ? active.getAttribute("data-focus") : null;
     node.replaceChildren(...children.flat(3).filter((child) => child != null && child !== false));
-    if (key) node.querySelector(`[data-focus="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
+    const again = key && node.querySelector(`[data-focus="${CSS.escape(key)}"]`);
+    if (!again) return node;
+    again.focus({ preventScroll: true });
+    if (again.matches("input[type=text], textarea") && active.drawn !== undefined && active.value !== active.drawn) {
+      again.value = active.value;
+      again.setSelectionRange(active.selectionStart, active.selectionEnd);
+    }
     return node;
   };
   const ICONS = {
