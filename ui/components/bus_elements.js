@@ -28,8 +28,8 @@
     node.append(...children.flat(3).filter((child) => child != null));
     return node;
   };
-  // Rebuilding under the focus would throw a keyboard user to the top of the page, and what is being typed away: the same
-  // control gets the focus back, and a text that is not what had been drawn.
+  // Rebuilding under the focus would throw a keyboard user to the top of the page, and what is being typed away: the
+  // same control gets the focus back, and a text that is not what had been drawn.
   const fill = (node, ...children) => {
     const active = document.activeElement;
     const key = active && node.contains(active) ? active.getAttribute("data-focus") : null;
