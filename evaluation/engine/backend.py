@@ -9,7 +9,7 @@ import torch
 
 from evaluation.engine.cpu import fastest_threads, keep_freed_memory, threads
 from evaluation.engine.device_greedy import DeviceWindowDecoder, MakeStep, make_plain_span
-from evaluation.engine.device_loop import Captured
+from evaluation.engine.device_loop import Captured, put
 from evaluation.engine.greedy import Decoded, WindowDecoder
 from evaluation.engine.kernel_choice import fastest_span, fastest_step
 from evaluation.engine.model import Caches, decode_many, encode, encoder_layer, fill_cross
@@ -95,7 +95,7 @@ class CudaBackend:
     def encode(self, window: torch.Tensor) -> torch.Tensor:
         """See `Backend.encode`."""
         if self._encode is None:
-            self._encode = Captured(lambda: _put(self._heard, encode(self.tensors, self._window)), self.tensors.device)
+            self._encode = Captured(lambda: put(self._heard, encode(self.tensors, self._window)), self.tensors.device)
         self._window.copy_(window[None])
         self._encode()
         return self._heard[0].clone()
@@ -116,10 +116,6 @@ class CudaBackend:
         self._heard.copy_(heard[None])
         self._fill()
         return self._decoder.decode(prompt, limit, rules, drafts=drafts, cancelled=cancelled)
-
-
-def _put(target: torch.Tensor, values: torch.Tensor) -> None:
-    target.copy_(values)
 
 
 def measured_threads(tensors: WhisperTensors, caches: Caches) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from evaluation.engine.device_loop import Captured, Rows, Step, plain_step
+from evaluation.engine.device_loop import Captured, Rows, Step, plain_step, put
 from evaluation.engine.drafts import Proposer
 from evaluation.engine.greedy import Decoded
 from evaluation.engine.model import Caches, decode_span, logits
@@ -40,11 +40,7 @@ def make_plain_step(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: 
 def make_plain_span(tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: torch.Tensor) -> Span:
     """The plain torch pass over tokens int64[1, t] at positions from `first` (int64, no dimensions) on."""
     scores = torch.zeros((tokens.shape[1], tensors.head.shape[0]), device=tensors.device)
-    return Span(lambda: _put(scores, logits(tensors, decode_span(tensors, caches, tokens, first)[0])), scores)
-
-
-def _put(target: torch.Tensor, values: torch.Tensor) -> None:
-    target.copy_(values)
+    return Span(lambda: put(scores, logits(tensors, decode_span(tensors, caches, tokens, first)[0])), scores)
 
 
 class DeviceWindowDecoder:

@@ -144,6 +144,11 @@ def plain_step(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules
     advance(rows, rules, logits(tensors, hidden))
 
 
+def put(target: torch.Tensor, values: torch.Tensor) -> None:
+    """Write values where a captured graph expects them: a `Step` has no result."""
+    target.copy_(values)
+
+
 class Captured:
     """A function without arguments or results, replayed as a CUDA graph where there is one.
 

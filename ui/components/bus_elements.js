@@ -131,5 +131,20 @@
       el("span"),
     );
 
-  Object.assign(WM, { el, svg, fill, icon, mark, button, sure, progressBar });
+  // Files that are let go over a node are given to `take`.
+  const dropZone = (node, take) => {
+    for (const kind of ["dragover", "dragenter"])
+      node.addEventListener(kind, (event) => {
+        event.preventDefault();
+        node.classList.add("wm-drop");
+      });
+    for (const kind of ["dragleave", "drop"])
+      node.addEventListener(kind, (event) => {
+        event.preventDefault();
+        node.classList.remove("wm-drop");
+      });
+    node.addEventListener("drop", (event) => take(event.dataTransfer.files));
+  };
+
+  Object.assign(WM, { el, svg, fill, icon, mark, button, sure, progressBar, dropZone });
 })();

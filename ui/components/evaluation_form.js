@@ -208,18 +208,8 @@ WM.parts.evaluation_form = (offer, busy) => {
       ],
     );
   };
-  for (const kind of ["dragover", "dragenter"])
-    card.addEventListener(kind, (event) => {
-      event.preventDefault();
-      card.classList.add("wm-drop");
-    });
-  for (const kind of ["dragleave", "drop"])
-    card.addEventListener(kind, (event) => {
-      event.preventDefault();
-      card.classList.remove("wm-drop");
-    });
-  card.addEventListener("drop", (event) => {
-    if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+  WM.dropZone(card, ([first]) => {
+    if (first) take(first);
   });
 
   return { card, draw };

@@ -267,18 +267,8 @@ WM.island("listen", (root) => {
     });
     bringIntoView();
   };
-  for (const kind of ["dragover", "dragenter"])
-    card.addEventListener(kind, (event) => {
-      event.preventDefault();
-      card.classList.add("wm-drop");
-    });
-  for (const kind of ["dragleave", "drop"])
-    card.addEventListener(kind, (event) => {
-      event.preventDefault();
-      card.classList.remove("wm-drop");
-    });
-  card.addEventListener("drop", (event) => {
-    for (const one of event.dataTransfer.files) send(one);
+  WM.dropZone(card, (files) => {
+    for (const one of files) send(one);
   });
   WM.key("KeyR", () => {
     if (document.body.dataset.wmTab === "listen") record();
