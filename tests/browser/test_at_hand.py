@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser.conftest import Served, Visitor
 from tests.browser.waiting import until
+from tests.ui.conftest import write_tone
 
 Visit = Callable[..., Visitor]
 PHONE = {"viewport": {"width": 390, "height": 844}}
@@ -239,3 +241,22 @@ def test_a_sweep_that_was_started_comes_into_sight(visit: Visit, served: Served)
     page.locator('[data-focus="stop-sweep"]').click()
     served.release()
     until(page, "!['queued', 'running'].includes(WM.slices.sweep.job.state)")
+
+
+def test_recordings_are_dropped_on_the_card(visit: Visit, tmp_path: Path) -> None:
+    visitor = visit("/?lang=ru", **DESK)
+    visitor.settled()
+    sound = write_tone(tmp_path / "tone.wav", seconds=1.0, rate=16_000).read_bytes()
+    marked = visitor.page.evaluate(
+        """sound => { const card = document.querySelector('.wm-source'), files = new DataTransfer();
+        for (const name of ['первая.wav', 'вторая.wav'])
+          files.items.add(new File([new Uint8Array(sound)], name, { type: 'audio/wav' }));
+        const letGo = kind => card.dispatchEvent(new DragEvent(kind, { dataTransfer: files, cancelable: true }));
+        const refused = [letGo('dragover')], marks = [card.classList.contains('wm-drop')];
+        refused.push(letGo('drop'));
+        return [...refused, ...marks, card.classList.contains('wm-drop')]; }""",
+        list(sound),
+    )
+    assert marked == [False, False, True, False], "the browser is kept from opening the files; the card says where"
+    until(visitor.page, "WM.slices.clips.shelf.length >= 1 && WM.pending === 0")
+    visitor.settled()
