@@ -27,10 +27,12 @@ SOURCES = {"two": ("a", "b"), "many": ("a", "b", "c")}
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Base, A, B and C, fp16, without a processor: of the shape of Whisper tiny on a GPU, smaller elsewhere."""
-    root = tmp_path_factory.mktemp("gpu")
+    """Base, A, B and C, fp16, without a processor, of a small shape."""
+    return make_checkpoints(tmp_path_factory.mktemp("gpu"), "nano")
+
+
+def make_checkpoints(root: Path, shape: str) -> dict[str, Path]:
     seeds = {"base": 0, "a": 1, "b": 2, "c": 3}
-    shape = "tiny" if torch.cuda.is_available() else "nano"
     return {name: make_checkpoint(root / name, shape, seed) for name, seed in seeds.items()}
 
 
@@ -71,6 +73,13 @@ def test_gpu_and_cpu_agree_within_one_unit(
     different = sum(int((units_apart(on_cpu[name], on_gpu[name]) > 0).sum()) for name in on_cpu)
     print(f"{method} {dtype}: at most {worst} units apart, {different} elements differ")
     assert worst <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["direct", "slerp", "ties", "ties-merging"])
+@pytest.mark.usefixtures("cuda")
+def test_the_shape_of_whisper_tiny_too(method: str, tmp_path: Path) -> None:
+    test_gpu_and_cpu_agree_within_one_unit(method, "F16", make_checkpoints(tmp_path, "tiny"), tmp_path)
 
 
 @pytest.fixture
