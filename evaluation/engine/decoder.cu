@@ -12,50 +12,63 @@
 //
 // Compiled at run time for one shape of model. persistent.py puts these constants before it, and then primitives.cuh:
 //   D width, H heads (of 64), F hidden width, L layers, V vocabulary, S encoder positions, T decoder positions,
-//   GRID blocks, WARPS workers' warps, SLOTS copies on their way, BF16 or float16.
+//   GRID blocks, WARPS workers' warps, SLOTS copies in shared memory, of which AHEAD may still be on their way, BF16 or
+//   float16.
+// The code of a layer is small and shared by its products, since all of it has to stay in the instruction cache.
 // Values are rounded to half precision where torch rounds them: after norm, linear, GELU, attention and sum.
 
 constexpr int E = 64, THREADS = 32 * WARPS;
 constexpr int SLOT = 4 * D;              // bytes: two rows of D half-precision weights, or keys and values of SPOTS positions
 constexpr int SPOTS = D / E;             // encoder positions of one head per slot
 constexpr int STRIPES = (S + SPOTS - 1) / SPOTS, SPLITS = GRID / H;
-constexpr int CHUNKS = (D + 255) / 256;  // a lane holds columns 256·i + 8·lane … + 7 of a vector of D
+constexpr int CHUNKS = (D + 255) / 256;  // a lane multiplies columns 256·i + 8·lane … + 7 of a vector of D
 constexpr int QUARTERS = F / D;          // an item of the narrowing product is a part of D columns of two rows
+constexpr int GROUP = 8;                 // copies that the loader's lanes begin at once
 constexpr int TRIPLES = 22;              // 64 values and a log-sum-exp, three to a message
-constexpr int SCRATCH = WARPS > 16 ? WARPS : 16;
 constexpr float LOWEST = -1e30f;
-static_assert(F % D == 0 && WARPS % QUARTERS == 0 && D % E == 0 && D / E == H && SPLITS > 0 && T % 4 == 0 && SLOTS >= 32, "shape");
+static_assert(F % D == 0 && WARPS % QUARTERS == 0 && D == E * H && SPLITS > 0 && T % 4 == 0, "shape of the model");
+static_assert((F / 2 + GRID - 1) / GRID <= 2 * WARPS, "a warp keeps the biases of two items");
+static_assert(D / 2 >= GRID && AHEAD > 0 && AHEAD + GROUP <= SLOTS, "shape of the grid");
 
 enum Head { EMBED, PLACES, HEAD_W, LAST_G, LAST_B, TOKEN, POSITION, SELF, CROSS, SCORES, EXCHANGE, EPOCH, HEADS };
 enum Row { ATTN_G, ATTN_B, QKV_W, QKV_B, OUT_W, OUT_B, CROSS_G, CROSS_B, ASK_W, ASK_B, HEARD_W, HEARD_B, MLP_G, MLP_B,
            UP_W, UP_B, DOWN_W, DOWN_B, ROWS };
 enum Phase { QKV, SEEN, OUT, ASKED, HEARD, MIXED, HIDDEN, DOWN, PHASES };
+enum Finish { SEND, GELU, ADD, SCORE };  // what is done with a product: sent, sent after GELU, added to the stream, written
 
 struct Shared {
     u64 full[SLOTS], empty[SLOTS];
     u64 table[HEADS + L * ROWS];
-    alignas(16) u16 x[D];           // the residual stream
-    alignas(16) u16 y[D];           // what an attention found
-    alignas(16) u16 hidden[F];
+    alignas(16) u16 x[2 * D + F];      // the residual stream; its norm, or what an attention found; the hidden layer
     alignas(16) u16 gain[D], bias[D];  // of the coming layer norm
-    alignas(16) u16 own[3 * E];     // query, key, value of the head that this block attends with
-    float parts[SCRATCH][E], tops[SCRATCH], norms[SCRATCH], found[3 * TRIPLES];
+    alignas(16) u16 own[3 * E];        // query, key, value of the head that this block attends with
+    float parts[WARPS][E], tops[WARPS], norms[WARPS], found[3 * TRIPLES];
     float logs[H * SPLITS];
     float2 quarters[(D / 2 + GRID - 1) / GRID][QUARTERS];
 };
 
+// Asked for where it is needed: an address that is kept in an object would no longer be known as shared memory's.
+__device__ __forceinline__ Shared& shared() { return *(Shared*)(block_memory() + SLOTS * SLOT); }
+
 // This block's share of n things.
 struct Share {
     int from, count;
-    __device__ __forceinline__ Share(int n) : from((int)((long long)n * blockIdx.x / GRID)),
+    __device__ Share(int n) : from((int)((long long)n * blockIdx.x / GRID)),
                               count((int)((long long)n * (blockIdx.x + 1) / GRID) - from) {}
+};
+
+// The stripes of the cross-attention that this block listens to.
+struct Stretch {
+    int head, split, from, count;
+    __device__ Stretch() : head(blockIdx.x / SPLITS), split(blockIdx.x % SPLITS), from(STRIPES * split / SPLITS),
+                           count(head < H ? STRIPES * (split + 1) / SPLITS - from : 0) {}
 };
 
 // Where messages lie: words of two values and a tag; for what was heard, three floats and a tag.
 struct Exchange {
     u64 *x, *qkv, *seen, *asked, *hidden;
     uint4* heard;
-    __device__ __forceinline__ Exchange(u64 base) {
+    __device__ Exchange(u64 base) {
         x = (u64*)base;
         qkv = x + D / 2;
         seen = qkv + 3 * D / 2;
@@ -65,10 +78,17 @@ struct Exchange {
     }
 };
 
-// Whether a column of chunk i exists.
-__device__ __forceinline__ bool inside(int i, int column) { return 256 * (i + 1) <= D || column < D; }
+__device__ inline float narrowed(float value) { return widen(narrow(value, 0.f)).x; }
 
-__device__ __forceinline__ float narrowed(float value) { return widen(narrow(value, 0.f)).x; }
+// Eight values of half precision.
+__device__ __forceinline__ void spread(uint4 w, float* target) {
+    u32 words[4] = {w.x, w.y, w.z, w.w};
+    #pragma unroll
+    for (int k = 0; k < 4; k++) {
+        float2 two = widen(words[k]);
+        target[2 * k] = two.x, target[2 * k + 1] = two.y;
+    }
+}
 
 __device__ __forceinline__ float2 warp_sum(float a, float b) {
     #pragma unroll
@@ -79,23 +99,20 @@ __device__ __forceinline__ float2 warp_sum(float a, float b) {
 // ---- the loader ----------------------------------------------------------------------------------------------------
 
 struct Loader {
-    Shared& s;
-    char* ring;
     int lane, sequence = 0;
 
-    // Wait until the slot of this sequence number is free; its address.
-    __device__ __forceinline__ char* claim(int number) {
-        wait(&s.empty[number % SLOTS], (number / SLOTS & 1) ^ 1);
-        return ring + number % SLOTS * SLOT;
-    }
-
-    // `copy(item, slot, its barrier)` for so many items, 32 at a time: a lane must not wait for a slot's next but one
-    // use, whose parity is that of the present one.
+    // `copy(item, slot, its barrier)` for so many items, as soon as their slots are free and not too much is on its way.
+    // A few at a time: a lane must not wait for a use of a slot that is not the present one or the next, since a barrier
+    // knows only whether their number is even.
     template <class Copy> __device__ __forceinline__ void each(int count, Copy copy) {
         #pragma unroll 1
-        for (int first = 0; first < count; first += 32) {
-            int i = first + lane, number = sequence + i;
-            if (i < count) copy(i, claim(number), &s.full[number % SLOTS]);
+        for (int first = 0; first < count; first += GROUP) {
+            int i = first + lane, number = sequence + i, before = number - AHEAD, slot = number % SLOTS;
+            if (lane < GROUP && i < count) {
+                if (before >= 0) wait(&shared().full[before % SLOTS], before / SLOTS & 1);
+                wait(&shared().empty[slot], (number / SLOTS & 1) ^ 1);
+                copy(i, block_memory() + slot * SLOT, &shared().full[slot]);
+            }
             sync_warp();
         }
         sequence += count;
@@ -123,32 +140,23 @@ struct Loader {
         });
     }
 
-    // Keys and values [S, H, 64] of this block's head, SPOTS positions a slot.
+    // Keys and values [H, S, 64] of this block's stretch, SPOTS positions a slot.
     __device__ __forceinline__ void stripes(const char* keys, const char* values) {
-        if (blockIdx.x >= H * SPLITS) return;
-        int head = blockIdx.x / SPLITS, split = blockIdx.x % SPLITS;
-        int from = STRIPES * split / SPLITS, count = STRIPES * (split + 1) / SPLITS - from;
-        #pragma unroll 1
-        for (int i = 0; i < count; i++, sequence++) {
-            char* target = claim(sequence);
-            for (int line = lane / 8; line < SPOTS; line += 4) {
-                int spot = (from + i) * SPOTS + line;
-                long long place = ((long long)(spot < S ? spot : S - 1) * H + head) * 2 * E + lane % 8 * 16;
-                copy16(target + line * 2 * E + lane % 8 * 16, keys + place);
-                copy16(target + (SPOTS + line) * 2 * E + lane % 8 * 16, values + place);
-            }
-            arrive_with_copies(&s.full[sequence % SLOTS]);
-            sync_warp();
-            if (lane == 0) arrive(&s.full[sequence % SLOTS]);
-        }
-        order_copies();
+        Stretch stretch;
+        each(stretch.count, [&](int i, char* target, u64* full) {
+            int spot = (stretch.from + i) * SPOTS, bytes = 2 * E * (S - spot < SPOTS ? S - spot : SPOTS);
+            long long place = ((long long)stretch.head * S + spot) * 2 * E;
+            expect(full, 2 * bytes);
+            copy_bulk(target, keys + place, bytes, full);
+            copy_bulk(target + 2 * D, values + place, bytes, full);
+        });
     }
 
     __device__ __forceinline__ void run() {
         #pragma unroll 1
         for (int layer = 0; layer < L; layer++) {
-            const u64* row = s.table + HEADS + layer * ROWS;
-            const char* keys = (const char*)s.table[CROSS] + (long long)layer * 2 * S * D * 2;
+            const u64* row = shared().table + HEADS + layer * ROWS;
+            const char* keys = (const char*)shared().table[CROSS] + (long long)layer * 2 * S * D * 2;
             rows(3 * D, row[QKV_W]);
             rows(D, row[OUT_W]);
             rows(D, row[ASK_W]);
@@ -157,220 +165,183 @@ struct Loader {
             rows(F, row[UP_W]);
             quarters(row[DOWN_W]);
         }
-        rows(V, s.table[HEAD_W]);
+        rows(V, shared().table[HEAD_W]);
     }
 };
 
 // ---- the workers ---------------------------------------------------------------------------------------------------
 
-// D values in a warp's registers; columns beyond D are 0.
-struct Vector {
-    float v[CHUNKS * 8];
-
-    __device__ __forceinline__ void load(const u16* source, int lane) {
-        #pragma unroll
-        for (int i = 0; i < CHUNKS; i++) {
-            int column = 256 * i + 8 * lane;
-            uint4 w = inside(i, column) ? *(const uint4*)(source + column) : make_uint4(0, 0, 0, 0);
-            spread(w, v + 8 * i);
-        }
-    }
-
-    __device__ __forceinline__ static void spread(uint4 w, float* target) {
-        u32 words[4] = {w.x, w.y, w.z, w.w};
-        #pragma unroll
-        for (int k = 0; k < 4; k++) {
-            float2 two = widen(words[k]);
-            target[2 * k] = two.x, target[2 * k + 1] = two.y;
-        }
-    }
-
-    __device__ __forceinline__ float dot(const char* row, int lane) const {
-        float sums[2] = {0.f, 0.f};
-        #pragma unroll
-        for (int i = 0; i < CHUNKS; i++) {
-            int column = 256 * i + 8 * lane;
-            if (inside(i, column)) {
-                float w[8];
-                spread(*(const uint4*)(row + 2 * column), w);
-                #pragma unroll
-                for (int k = 0; k < 8; k++) sums[k & 1] += v[8 * i + k] * w[k];
-            }
-        }
-        return sums[0] + sums[1];
-    }
-};
-
 struct Worker {
-    Shared& s;
-    const char* ring;
     Exchange exchange;
     u32 epoch;
     int position, warp, lane, thread, sequence = 0;
 
-    __device__ __forceinline__ u32 tag(int layer, int phase) const { return epoch + layer * PHASES + phase + 1; }
+    __device__ u32 tag(int layer, int phase) const { return epoch + layer * PHASES + phase + 1; }
 
     // ---- receiving ----
 
     // Read 2·n messages of two values each, their tags as awaited, into shared memory; then all workers go on.
-    template <int N> __device__ __forceinline__ void receive(const u64* from, u32 awaited, u16* to) {
-        constexpr int ROUNDS = (N + THREADS - 1) / THREADS;
+    __device__ __noinline__ void receive(const u64* from, int n, u32 awaited, u16* to) {
+        constexpr int ROUNDS = (F / 4 + THREADS - 1) / THREADS;
         uint4 got[ROUNDS];
-        bool missing = true;
         #pragma unroll
         for (int r = 0; r < ROUNDS; r++) got[r].y = ~awaited;
+        bool missing = true;
         while (missing) {
             missing = false;
             #pragma unroll
             for (int r = 0; r < ROUNDS; r++) {
                 int i = r * THREADS + thread;
-                if (i < N && (got[r].y != awaited || got[r].w != awaited)) {
+                if (i < n && (got[r].y != awaited || got[r].w != awaited)) {
                     got[r] = look((const uint4*)from + i);
-                    missing |= got[r].y != awaited || got[r].w != awaited;
+                    missing = true;
                 }
             }
-            if (missing) pause();
+            if (missing) {
+                missing = false;
+                #pragma unroll
+                for (int r = 0; r < ROUNDS; r++)
+                    missing |= r * THREADS + thread < n && (got[r].y != awaited || got[r].w != awaited);
+                if (missing) pause();
+            }
         }
         #pragma unroll
         for (int r = 0; r < ROUNDS; r++) {
             int i = r * THREADS + thread;
-            if (i < N) *(uint2*)(to + 4 * i) = make_uint2(got[r].x, got[r].z);
+            if (i < n) *(uint2*)(to + 4 * i) = make_uint2(got[r].x, got[r].z);
         }
         sync_copies();
         sync_workers();
     }
 
-    // ---- products ----
+    // The same for a few messages, in shared memory after the next meeting.
+    __device__ __forceinline__ void receive_one(const u64* from, u32 awaited, u16* to) {
+        uint4 got;
+        while ((got = look((const uint4*)from)).y != awaited || got.w != awaited) pause();
+        *(uint2*)to = make_uint2(got.x, got.z);
+    }
+
+    // ---- layer norm ----
 
     // Ask for gain and bias of a layer norm; they are there after the next `receive`.
     __device__ __forceinline__ void fetch_norm(u64 gain, u64 bias) {
         for (int i = thread; i < D / 8; i += THREADS) {
-            copy16(s.gain + 8 * i, (const u16*)gain + 8 * i);
-            copy16(s.bias + 8 * i, (const u16*)bias + 8 * i);
+            copy16(shared().gain + 8 * i, (const u16*)gain + 8 * i);
+            copy16(shared().bias + 8 * i, (const u16*)bias + 8 * i);
         }
     }
 
-    // The layer norm of the residual stream.
-    __device__ __forceinline__ void load_normed(Vector& x) const {
-        x.load(s.x, lane);
+    // y = norm(x): every warp sums all of x, a thread writes two values.
+    __device__ __noinline__ void normalise() {
         float sum = 0.f, square = 0.f;
-        #pragma unroll
-        for (int k = 0; k < CHUNKS * 8; k++) sum += x.v[k], square += x.v[k] * x.v[k];
-        float2 both = warp_sum(sum, square);
-        float mean = both.x / D, scale = rsqrtf(both.y / D - mean * mean + 1e-5f);
         #pragma unroll
         for (int i = 0; i < CHUNKS; i++) {
             int column = 256 * i + 8 * lane;
-            if (!inside(i, column)) continue;
-            float g[8], b[8];
-            Vector::spread(*(const uint4*)(s.gain + column), g);
-            Vector::spread(*(const uint4*)(s.bias + column), b);
-            #pragma unroll
-            for (int k = 0; k < 8; k++) x.v[8 * i + k] = narrowed((x.v[8 * i + k] - mean) * scale * g[k] + b[k]);
+            if (256 * (i + 1) <= D || column < D) {
+                float v[8];
+                spread(*(const uint4*)(shared().x + column), v);
+                #pragma unroll
+                for (int k = 0; k < 8; k++) sum += v[k], square += v[k] * v[k];
+            }
         }
+        float2 both = warp_sum(sum, square);
+        float mean = both.x / D, scale = rsqrtf(both.y / D - mean * mean + 1e-5f);
+        for (int i = thread; i < D / 2; i += THREADS) {
+            float2 x = widen(((const u32*)shared().x)[i]), g = widen(((const u32*)shared().gain)[i]), b = widen(((const u32*)shared().bias)[i]);
+            ((u32*)(shared().x + D))[i] = narrow((x.x - mean) * scale * g.x + b.x, (x.y - mean) * scale * g.y + b.y);
+        }
+        sync_workers();
     }
 
-    // Rows [n, D] times what `load` puts into x, two rows an item; `finish(round, pair, dots)` runs on the first lane.
-    template <class Load, class Finish> __device__ __forceinline__ void product(int n, Load load, Finish finish) {
-        Share share((n + 1) / 2);
-        if (warp < share.count) {
-            Vector x;
-            load(x);
-            #pragma unroll 1
-            for (int i = warp; i < share.count; i += WARPS) {
-                float2 dots = item(sequence + i, x);
-                if (lane == 0) finish(i / WARPS, share.from + i, dots);
+    // ---- products ----
+
+    // What was copied under a sequence number, once it has come. A warp may be here before another one has taken what
+    // the slot held before, and then the parity of `full` alone would say yes: so wait for that too.
+    __device__ __forceinline__ const char* come(int number) {
+        int slot = number % SLOTS, use = number / SLOTS;
+        wait(&shared().empty[slot], (use & 1) ^ 1);
+        wait(&shared().full[slot], use & 1);
+        return block_memory() + slot * SLOT;
+    }
+
+    // Two rows of D weights times D values from shared().x[from] on; then their slot is free.
+    __device__ __noinline__ float2 item(int number, int from) {
+        const u16* x = shared().x + from;
+        const u16* w = (const u16*)come(number);
+        float2 a = make_float2(0.f, 0.f), b = a;
+        #pragma unroll
+        for (int i = 0; i < CHUNKS; i++) {
+            int column = 256 * i + 8 * lane;
+            if (256 * (i + 1) <= D || column < D) {
+                float v[8], one[8], other[8];
+                spread(*(const uint4*)(x + column), v);
+                spread(*(const uint4*)(w + column), one);
+                spread(*(const uint4*)(w + D + column), other);
+                #pragma unroll
+                for (int k = 0; k < 8; k += 2) {
+                    a.x += v[k] * one[k], a.y += v[k + 1] * one[k + 1];
+                    b.x += v[k] * other[k], b.y += v[k + 1] * other[k + 1];
+                }
             }
+        }
+        float2 dots = warp_sum(a.x + a.y, b.x + b.y);
+        if (lane == 0) arrive(&shared().empty[number % SLOTS]);
+        return dots;
+    }
+
+    // The bias of a pair of rows of this warp, asked for before what it is added to is there.
+    __device__ __forceinline__ u32 pair_bias(int n, u64 bias, int round) const {
+        Share share(n / 2);
+        int i = round * WARPS + warp;
+        return i < share.count ? ((const u32*)bias)[share.from + i] : 0;
+    }
+
+    // Rows [n, D] times y, plus bias; what then happens to two values is `how`. `first` and `second` are
+    // the biases of this warp's pairs.
+    __device__ __noinline__ void product(int n, u32 first, u32 second, int how, u64* to, u32 sent) {
+        Share share((n + 1) / 2);
+        #pragma unroll 1
+        for (int i = warp; i < share.count; i += WARPS) {
+            float2 dots = item(sequence + i, D);
+            if (lane == 0) finish(share.from + i, dots, widen(i < WARPS ? first : second), how, to, sent);
         }
         sequence += share.count;
     }
 
-    // Two rows of weights times x, once they have come; then their slot is free.
-    __device__ __forceinline__ float2 item(int number, const Vector& x) {
-        const char* w = ring + number % SLOTS * SLOT;
-        wait(&s.full[number % SLOTS], number / SLOTS & 1);
-        float2 dots = warp_sum(x.dot(w, lane), x.dot(w + 2 * D, lane));
-        if (lane == 0) arrive(&s.empty[number % SLOTS]);
-        return dots;
-    }
-
-    // Biases of this warp's items of a product of n rows.
-    template <int N> struct Biases {
-        static constexpr int ROUNDS = ((N / 2 + GRID - 1) / GRID + WARPS - 1) / WARPS;
-        u32 words[ROUNDS];
-        __device__ __forceinline__ void load(u64 bias, int warp) {
-            Share share(N / 2);
-            #pragma unroll
-            for (int r = 0; r < ROUNDS; r++) {
-                int i = r * WARPS + warp;
-                words[r] = i < share.count ? ((const u32*)bias)[share.from + i] : 0;
-            }
+    __device__ __forceinline__ void finish(int pair, float2 dots, float2 bias, int how, u64* to, u32 sent) {
+        if (how == SCORE) {
+            float* scores = (float*)to + 2 * pair;
+            scores[0] = narrowed(dots.x);
+            if (2 * pair + 1 < V) scores[1] = narrowed(dots.y);
+            return;
         }
-        __device__ __forceinline__ float2 added(int round, float2 dots) const {
-            u32 word = words[0];
-            #pragma unroll
-            for (int r = 1; r < ROUNDS; r++) word = round == r ? words[r] : word;  // an index would put them into memory
-            float2 b = widen(word);
-            return make_float2(narrowed(dots.x + b.x), narrowed(dots.y + b.y));
+        float2 y = make_float2(narrowed(dots.x + bias.x), narrowed(dots.y + bias.y));
+        if (how == GELU) {
+            y.x = .5f * y.x * (1.f + erff(y.x * .7071067811865476f));
+            y.y = .5f * y.y * (1.f + erff(y.y * .7071067811865476f));
+        } else if (how == ADD) {
+            float2 old = widen(*(const u32*)(shared().x + 2 * pair));
+            y.x += old.x, y.y += old.y;
         }
-    };
-
-    // norm(x) @ weight[N, D]ᵀ + bias of a normed x, sent as messages.
-    template <int N, bool GELU>
-    __device__ __forceinline__ void widen_to(u64 gain, u64 offset, u64 bias, const u64* from, u32 awaited, u64* to, u32 sent) {
-        Biases<N> biases;
-        biases.load(bias, warp);
-        fetch_norm(gain, offset);
-        if (from)
-            receive<D / 4>(from, awaited, s.x);
-        else
-            sync_copies(), sync_workers();
-        product(N, [&](Vector& x) { load_normed(x); }, [&](int round, int pair, float2 dots) {
-            float2 y = biases.added(round, dots);
-            if (GELU) {
-                y.x = .5f * y.x * (1.f + erff(y.x * .7071067811865476f));
-                y.y = .5f * y.y * (1.f + erff(y.y * .7071067811865476f));
-            }
-            send(to + pair, narrow(y.x, y.y), sent);
-        });
-    }
-
-    // x += y @ weight[D, D]ᵀ + bias, y being in shared memory; sent as messages.
-    __device__ __forceinline__ void add_product(const Biases<D>& biases, u32 sent) {
-        product(D, [&](Vector& y) { y.load(s.y, lane); },
-                [&](int round, int pair, float2 dots) { send_sum(pair, biases.added(round, dots), sent); });
-    }
-
-    __device__ __forceinline__ void send_sum(int pair, float2 y, u32 sent) {
-        float2 old = widen(*(const u32*)(s.x + 2 * pair));
-        send(exchange.x + pair, narrow(old.x + y.x, old.y + y.y), sent);
+        send(to + pair, narrow(y.x, y.y), sent);
     }
 
     // x += hidden @ weight[D, F]ᵀ + bias; a warp always works on the same quarter of the columns.
-    __device__ __forceinline__ void narrow_down(u64 bias, u32 awaited, u32 sent) {
+    __device__ __forceinline__ void narrow_down(u32 bias, u32 sent) {
         Share share(D / 2);
-        u32 own_bias = thread < share.count ? ((const u32*)bias)[share.from + thread] : 0;
         int count = share.count * QUARTERS;
-        receive<F / 4>(exchange.hidden, awaited, s.hidden);
-        if (warp < count) {
-            Vector x;
-            x.load(s.hidden + warp % QUARTERS * D, lane);
-            #pragma unroll 1
-            for (int i = warp; i < count; i += WARPS) {
-                float2 dots = item(sequence + i, x);
-                if (lane == 0) s.quarters[i / QUARTERS][i % QUARTERS] = dots;
-            }
+        #pragma unroll 1
+        for (int i = warp; i < count; i += WARPS) {
+            float2 dots = item(sequence + i, 2 * D + warp % QUARTERS * D);
+            if (lane == 0) shared().quarters[i / QUARTERS][i % QUARTERS] = dots;
         }
         sequence += count;
         sync_workers();
         if (thread < share.count) {
-            float2 y = make_float2(0.f, 0.f), b = widen(own_bias);
+            float2 y = make_float2(0.f, 0.f);
             #pragma unroll
-            for (int q = 0; q < QUARTERS; q++) {
-                float2 part = s.quarters[thread][q];
-                y.x += part.x, y.y += part.y;
-            }
-            send_sum(share.from + thread, make_float2(narrowed(y.x + b.x), narrowed(y.y + b.y)), sent);
+            for (int q = 0; q < QUARTERS; q++) y.x += shared().quarters[thread][q].x, y.y += shared().quarters[thread][q].y;
+            finish(share.from + thread, y, widen(bias), ADD, exchange.x, sent);
         }
     }
 
@@ -387,7 +358,7 @@ struct Worker {
 
     __device__ __forceinline__ float score(const float* q, uint4 key) const {
         float k[8], sum = 0.f;
-        Vector::spread(key, k);
+        spread(key, k);
         #pragma unroll
         for (int i = 0; i < 8; i++) sum += q[i] * k[i];
         #pragma unroll
@@ -395,14 +366,14 @@ struct Worker {
         return sum;
     }
 
-    // Attend to N groups of four positions, of which this lane's group sees those with valid[i].
-    template <int N, class Key, class Value>
-    __device__ __forceinline__ void attend(Found& found, const float* q, const bool* valid, Key key, Value value) {
+    // Attend to N groups of four positions, of which this lane's group sees those with valid(i).
+    template <int N, class Valid, class Key, class Value>
+    __device__ __forceinline__ void attend(Found& found, const float* q, Valid valid, Key key, Value value) {
         float scores[N], top = found.top;
         #pragma unroll
         for (int i = 0; i < N; i++) {
             scores[i] = score(q, key(i));
-            if (!valid[i]) scores[i] = LOWEST;
+            if (!valid(i)) scores[i] = LOWEST;
             top = fmaxf(top, scores[i]);
         }
         float shrink = fast_exp(found.top - top);
@@ -411,8 +382,8 @@ struct Worker {
         for (int k = 0; k < 8; k++) found.sums[k] *= shrink;
         #pragma unroll
         for (int i = 0; i < N; i++) {
-            float weight = valid[i] ? fast_exp(scores[i] - top) : 0.f, v[8];
-            Vector::spread(value(i), v);
+            float weight = valid(i) ? fast_exp(scores[i] - top) : 0.f, v[8];
+            spread(value(i), v);
             found.norm += weight;
             #pragma unroll
             for (int k = 0; k < 8; k++) found.sums[k] += weight * v[k];
@@ -421,12 +392,11 @@ struct Worker {
     }
 
     // Join what all warps have found: the first warp returns values 2·lane and 2·lane + 1, normalised, and log Σ exp.
-    __device__ __forceinline__ float3 join(Found& found) {
+    __device__ __noinline__ float3 join(Found found) {
         float top = found.top;
         #pragma unroll
         for (int mask = 8; mask < 32; mask <<= 1) top = fmaxf(top, shuffle_xor(top, mask));
-        float scale = fast_exp(found.top - top);
-        float norm = found.norm * scale;
+        float scale = fast_exp(found.top - top), norm = found.norm * scale;
         #pragma unroll
         for (int mask = 8; mask < 32; mask <<= 1) norm += shuffle_xor(norm, mask);
         #pragma unroll
@@ -434,21 +404,21 @@ struct Worker {
             float sum = found.sums[k] * scale;
             #pragma unroll
             for (int mask = 8; mask < 32; mask <<= 1) sum += shuffle_xor(sum, mask);
-            if (lane < 8) s.parts[warp][8 * lane + k] = sum;
+            if (lane < 8) shared().parts[warp][8 * lane + k] = sum;
         }
-        if (lane == 0) s.tops[warp] = top, s.norms[warp] = norm;
+        if (lane == 0) shared().tops[warp] = top, shared().norms[warp] = norm;
         sync_workers();
         float3 result = make_float3(0.f, 0.f, 0.f);
         if (warp == 0) {
             float highest = LOWEST, total = 0.f;
             #pragma unroll
-            for (int i = 0; i < WARPS; i++) highest = fmaxf(highest, s.tops[i]);
-            #pragma unroll
+            for (int i = 0; i < WARPS; i++) highest = fmaxf(highest, shared().tops[i]);
+            #pragma unroll 4
             for (int i = 0; i < WARPS; i++) {
-                float weight = fast_exp(s.tops[i] - highest);
-                total += weight * s.norms[i];
-                result.x += weight * s.parts[i][2 * lane];
-                result.y += weight * s.parts[i][2 * lane + 1];
+                float weight = fast_exp(shared().tops[i] - highest);
+                total += weight * shared().norms[i];
+                result.x += weight * shared().parts[i][2 * lane];
+                result.y += weight * shared().parts[i][2 * lane + 1];
             }
             result.x /= total, result.y /= total, result.z = highest + logf(total);
         }
@@ -456,161 +426,136 @@ struct Worker {
     }
 
     __device__ __forceinline__ void query(float* q) const {
-        Vector::spread(*(const uint4*)(s.own + lane % 8 * 8), q);
+        spread(*(const uint4*)(shared().own + lane % 8 * 8), q);
         #pragma unroll
         for (int k = 0; k < 8; k++) q[k] = narrowed(q[k] * .125f);  // 64^−½
     }
 
     // One head of the self-attention over the positions so far, by the blocks that have one.
-    __device__ __forceinline__ void see(int layer) {
+    __device__ __noinline__ void see(int layer) {
         int head = (blockIdx.x * H + GRID - 1) / GRID;
         if (head >= H || head * GRID / H != blockIdx.x) return;
         constexpr int N = (T / 4 + WARPS - 1) / WARPS;
-        u16* keys = (u16*)s.table[SELF] + ((long long)(2 * layer) * H + head) * T * E;
+        u16* keys = (u16*)shared().table[SELF] + ((long long)(2 * layer) * H + head) * T * E;
         u16* values = keys + (long long)H * T * E;
         uint4 k[N], v[N];
-        bool valid[N];
+        auto at = [&](int i) { return 4 * (i * WARPS + warp) + lane / 8; };
         #pragma unroll
-        for (int i = 0; i < N; i++) {
-            int t = 4 * (i * WARPS + warp) + lane / 8;
-            valid[i] = t <= position;
+        for (int i = 0; i < N; i++) {  // what earlier steps have written, before this step's query is there
             k[i] = v[i] = make_uint4(0, 0, 0, 0);
-            if (t < position) {
-                k[i] = *(const uint4*)(keys + t * E + lane % 8 * 8);
-                v[i] = *(const uint4*)(values + t * E + lane % 8 * 8);
+            if (at(i) < position) {
+                k[i] = *(const uint4*)(keys + at(i) * E + lane % 8 * 8);
+                v[i] = *(const uint4*)(values + at(i) * E + lane % 8 * 8);
             }
         }
         if (thread < 3 * E / 4) {
-            uint4 got;
-            int part = thread / (E / 4), place = thread % (E / 4);
-            const uint4* from = (const uint4*)(exchange.qkv + (part * D + head * E) / 2) + place;
-            u32 awaited = tag(layer, QKV);
-            while ((got = look(from)).y != awaited || got.w != awaited) pause();
-            *(uint2*)(s.own + part * E + 4 * place) = make_uint2(got.x, got.z);
+            int part = thread / (E / 4), place = 4 * (thread % (E / 4));
+            receive_one(exchange.qkv + (part * D + head * E + place) / 2, tag(layer, QKV), shared().own + part * E + place);
         }
         sync_workers();
         if (thread < E / 8) {
-            *(uint4*)(keys + position * E + 8 * thread) = *(const uint4*)(s.own + E + 8 * thread);
-            *(uint4*)(values + position * E + 8 * thread) = *(const uint4*)(s.own + 2 * E + 8 * thread);
+            *(uint4*)(keys + position * E + 8 * thread) = *(const uint4*)(shared().own + E + 8 * thread);
+            *(uint4*)(values + position * E + 8 * thread) = *(const uint4*)(shared().own + 2 * E + 8 * thread);
         }
         float q[8];
         query(q);
         #pragma unroll
         for (int i = 0; i < N; i++) {
-            if (4 * (i * WARPS + warp) + lane / 8 == position) {
-                k[i] = *(const uint4*)(s.own + E + lane % 8 * 8);
-                v[i] = *(const uint4*)(s.own + 2 * E + lane % 8 * 8);
+            if (at(i) == position) {
+                k[i] = *(const uint4*)(shared().own + E + lane % 8 * 8);
+                v[i] = *(const uint4*)(shared().own + 2 * E + lane % 8 * 8);
             }
         }
         Found found;
-        attend<N>(found, q, valid, [&](int i) { return k[i]; }, [&](int i) { return v[i]; });
+        attend<N>(found, q, [&](int i) { return at(i) <= position; }, [&](int i) { return k[i]; },
+                  [&](int i) { return v[i]; });
         float3 joined = join(found);
         if (warp == 0) send(exchange.seen + head * E / 2 + lane, narrow(joined.x, joined.y), tag(layer, SEEN));
     }
 
     // This block's stretch of one head of the cross-attention.
-    __device__ __forceinline__ void hear(int layer) {
-        if (blockIdx.x >= H * SPLITS) return;
-        int head = blockIdx.x / SPLITS, split = blockIdx.x % SPLITS;
-        int from = STRIPES * split / SPLITS, count = STRIPES * (split + 1) / SPLITS - from;
-        if (thread < E / 4) {
-            uint4 got;
-            const uint4* source = (const uint4*)(exchange.asked + head * E / 2) + thread;
-            u32 awaited = tag(layer, ASKED);
-            while ((got = look(source)).y != awaited || got.w != awaited) pause();
-            *(uint2*)(s.own + 4 * thread) = make_uint2(got.x, got.z);
-        }
+    __device__ __noinline__ void hear(int layer) {
+        Stretch stretch;
+        if (stretch.count == 0) return;
+        if (thread < E / 4)
+            receive_one(exchange.asked + (stretch.head * E + 4 * thread) / 2, tag(layer, ASKED), shared().own + 4 * thread);
         sync_workers();
         float q[8];
         query(q);
         Found found;
-        constexpr int N = (SPOTS + 3) / 4;
         #pragma unroll 1
-        for (int item = warp; item < count; item += WARPS) {
-            int number = sequence + item;
-            const char* keys = ring + number % SLOTS * SLOT;
-            const char* values = keys + SPOTS * 2 * E;
-            bool valid[N];
-            #pragma unroll
-            for (int i = 0; i < N; i++) {
-                int line = 4 * i + lane / 8;
-                valid[i] = line < SPOTS && (from + item) * SPOTS + line < S;
-            }
-            wait(&s.full[number % SLOTS], number / SLOTS & 1);
+        for (int item = warp; item < stretch.count; item += WARPS) {
+            int number = sequence + item, left = S - (stretch.from + item) * SPOTS;
+            const char *keys = come(number), *values = keys + 2 * D;
             auto at = [&](const char* base, int i) {
                 int line = 4 * i + lane / 8;
                 return *(const uint4*)(base + (line < SPOTS ? line : 0) * 2 * E + lane % 8 * 16);
             };
-            attend<N>(found, q, valid, [&](int i) { return at(keys, i); }, [&](int i) { return at(values, i); });
+            auto valid = [&](int i) { return 4 * i + lane / 8 < (left < SPOTS ? left : SPOTS); };
+            attend<(SPOTS + 3) / 4>(found, q, valid, [&](int i) { return at(keys, i); },
+                                    [&](int i) { return valid(i) ? at(values, i) : make_uint4(0, 0, 0, 0); });
             sync_warp();
-            if (lane == 0) arrive(&s.empty[number % SLOTS]);
+            if (lane == 0) arrive(&shared().empty[number % SLOTS]);
         }
-        sequence += count;
+        sequence += stretch.count;
         float3 joined = join(found);
         if (warp == 0) {
-            s.found[2 * lane] = joined.x, s.found[2 * lane + 1] = joined.y;
-            if (lane == 0) s.found[E] = joined.z, s.found[E + 1] = 0.f;
+            shared().found[2 * lane] = joined.x, shared().found[2 * lane + 1] = joined.y;
+            if (lane == 0) shared().found[E] = joined.z, shared().found[E + 1] = 0.f;
             sync_warp();
-            uint4* to = exchange.heard + (head * SPLITS + split) * TRIPLES + lane;
-            const float* f = s.found + 3 * lane;
+            uint4* to = exchange.heard + (stretch.head * SPLITS + stretch.split) * TRIPLES + lane;
+            const float* f = shared().found + 3 * lane;
             if (lane < TRIPLES) send(to, f[0], f[1], f[2], tag(layer, HEARD));
         }
     }
 
     // Join the stretches of all heads into y: a thread takes three values of a head.
-    __device__ __forceinline__ void mix(int layer) {
+    __device__ __noinline__ void mix(u32 awaited) {
         constexpr int TASKS = H * TRIPLES, ROUNDS = (TASKS + THREADS - 1) / THREADS;
         uint4 got[ROUNDS][SPLITS];
-        u32 awaited = tag(layer, HEARD);
-        #pragma unroll
-        for (int r = 0; r < ROUNDS; r++)
-            #pragma unroll
-            for (int i = 0; i < SPLITS; i++) got[r][i].w = ~awaited;
-        bool missing = true;
-        while (missing) {
-            missing = false;
-            #pragma unroll
-            for (int r = 0; r < ROUNDS; r++) {
-                int task = r * THREADS + thread;
-                if (task >= TASKS) continue;
-                #pragma unroll
-                for (int i = 0; i < SPLITS; i++) {
-                    if (got[r][i].w != awaited) {
-                        got[r][i] = look_whole(exchange.heard + (task / TRIPLES * SPLITS + i) * TRIPLES + task % TRIPLES);
-                        missing |= got[r][i].w != awaited;
-                    }
-                }
-            }
-            if (missing) pause();
-        }
+        auto from = [&](int task, int i) { return exchange.heard + (task / TRIPLES * SPLITS + i) * TRIPLES + task % TRIPLES; };
         #pragma unroll
         for (int r = 0; r < ROUNDS; r++) {
             int task = r * THREADS + thread;
-            if (task < TASKS && task % TRIPLES == TRIPLES - 1)
+            bool missing = task < TASKS;
+            #pragma unroll
+            for (int i = 0; i < SPLITS; i++) got[r][i].w = ~awaited;
+            while (missing) {
                 #pragma unroll
-                for (int i = 0; i < SPLITS; i++) s.logs[task / TRIPLES * SPLITS + i] = as_float(got[r][i].y);
+                for (int i = 0; i < SPLITS; i++)
+                    if (got[r][i].w != awaited) got[r][i] = look_whole(from(task, i));
+                missing = false;
+                #pragma unroll
+                for (int i = 0; i < SPLITS; i++) missing |= got[r][i].w != awaited;
+                if (missing) pause();
+            }
+            if (task < TASKS && task % TRIPLES == TRIPLES - 1) {
+                #pragma unroll
+                for (int i = 0; i < SPLITS; i++) shared().logs[task / TRIPLES * SPLITS + i] = as_float(got[r][i].y);
+            }
         }
         sync_workers();
         #pragma unroll
         for (int r = 0; r < ROUNDS; r++) {
             int task = r * THREADS + thread;
-            if (task >= TASKS) continue;
-            const float* logs = s.logs + task / TRIPLES * SPLITS;
-            float top = LOWEST, total = 0.f, sums[3] = {0.f, 0.f, 0.f};
-            #pragma unroll
-            for (int i = 0; i < SPLITS; i++) top = fmaxf(top, logs[i]);
-            #pragma unroll
-            for (int i = 0; i < SPLITS; i++) {
-                float weight = fast_exp(logs[i] - top);
-                total += weight;
-                sums[0] += weight * as_float(got[r][i].x);
-                sums[1] += weight * as_float(got[r][i].y);
-                sums[2] += weight * as_float(got[r][i].z);
-            }
-            #pragma unroll
-            for (int k = 0; k < 3; k++) {
-                int e = 3 * (task % TRIPLES) + k;
-                if (e < E) s.y[task / TRIPLES * E + e] = (u16)narrow(sums[k] / total, 0.f);
+            if (task < TASKS) {
+                const float* logs = shared().logs + task / TRIPLES * SPLITS;
+                float top = LOWEST, total = 0.f, sums[3] = {0.f, 0.f, 0.f};
+                #pragma unroll
+                for (int i = 0; i < SPLITS; i++) top = fmaxf(top, logs[i]);
+                #pragma unroll
+                for (int i = 0; i < SPLITS; i++) {
+                    float weight = fast_exp(logs[i] - top);
+                    total += weight;
+                    sums[0] += weight * as_float(got[r][i].x);
+                    sums[1] += weight * as_float(got[r][i].y);
+                    sums[2] += weight * as_float(got[r][i].z);
+                }
+                #pragma unroll
+                for (int k = 0; k < 3; k++) {
+                    int e = 3 * (task % TRIPLES) + k;
+                    if (e < E) (shared().x + D)[task / TRIPLES * E + e] = (u16)narrow(sums[k] / total, 0.f);
+                }
             }
         }
         sync_workers();
@@ -619,63 +564,70 @@ struct Worker {
     // ---- the whole step ----
 
     __device__ __forceinline__ void embed() {
-        long long token = *(const long long*)s.table[TOKEN];
+        long long token = *(const long long*)shared().table[TOKEN];
         for (int i = thread; i < D / 2; i += THREADS) {
-            float2 one = widen(((const u32*)s.table[EMBED])[token * (D / 2) + i]);
-            float2 other = widen(((const u32*)s.table[PLACES])[position * (D / 2) + i]);
-            *(u32*)(s.x + 2 * i) = narrow(one.x + other.x, one.y + other.y);
+            float2 one = widen(((const u32*)shared().table[EMBED])[token * (D / 2) + i]);
+            float2 other = widen(((const u32*)shared().table[PLACES])[position * (D / 2) + i]);
+            *(u32*)(shared().x + 2 * i) = narrow(one.x + other.x, one.y + other.y);
         }
+        sync_copies();
         sync_workers();
     }
 
+    // norm(x) @ weight[n, D]ᵀ + bias, x being told by phase `awaited`.
+    __device__ __noinline__ void project(int n, u64 gain, u64 offset, u64 bias, u32 awaited, int how, u64* to, u32 sent) {
+        fetch_norm(gain, offset);
+        u32 first = bias ? pair_bias(n, bias, 0) : 0, second = bias ? pair_bias(n, bias, 1) : 0;
+        if (awaited)
+            receive(exchange.x, D / 4, awaited, shared().x);
+        else
+            embed();
+        normalise();
+        product(n, first, second, how, to, sent);
+    }
+
     __device__ __forceinline__ void run() {
-        embed();
         #pragma unroll 1
         for (int layer = 0; layer < L; layer++) {
-            const u64* row = s.table + HEADS + layer * ROWS;
-            widen_to<3 * D, false>(row[ATTN_G], row[ATTN_B], row[QKV_B], layer ? exchange.x : nullptr,
-                                   tag(layer - 1, DOWN), exchange.qkv, tag(layer, QKV));
-            Biases<D> biases;
+            const u64* row = shared().table + HEADS + layer * ROWS;
+            project(3 * D, row[ATTN_G], row[ATTN_B], row[QKV_B], layer ? tag(layer - 1, DOWN) : 0, SEND, exchange.qkv,
+                    tag(layer, QKV));
             see(layer);
-            biases.load(row[OUT_B], warp);
-            receive<D / 4>(exchange.seen, tag(layer, SEEN), s.y);
-            add_product(biases, tag(layer, OUT));
-            widen_to<D, false>(row[CROSS_G], row[CROSS_B], row[ASK_B], exchange.x, tag(layer, OUT), exchange.asked,
-                               tag(layer, ASKED));
+            u32 bias = pair_bias(D, row[OUT_B], 0);
+            receive(exchange.seen, D / 4, tag(layer, SEEN), (shared().x + D));
+            product(D, bias, 0, ADD, exchange.x, tag(layer, OUT));
+            project(D, row[CROSS_G], row[CROSS_B], row[ASK_B], tag(layer, OUT), SEND, exchange.asked, tag(layer, ASKED));
             hear(layer);
-            biases.load(row[HEARD_B], warp);
-            mix(layer);
-            add_product(biases, tag(layer, MIXED));
-            widen_to<F, true>(row[MLP_G], row[MLP_B], row[UP_B], exchange.x, tag(layer, MIXED), exchange.hidden,
-                              tag(layer, HIDDEN));
-            narrow_down(row[DOWN_B], tag(layer, HIDDEN), tag(layer, DOWN));
+            bias = pair_bias(D, row[HEARD_B], 0);
+            mix(tag(layer, HEARD));
+            product(D, bias, 0, ADD, exchange.x, tag(layer, MIXED));
+            project(F, row[MLP_G], row[MLP_B], row[UP_B], tag(layer, MIXED), GELU, exchange.hidden, tag(layer, HIDDEN));
+            Share share(D / 2);
+            bias = thread < share.count ? ((const u32*)row[DOWN_B])[share.from + thread] : 0;
+            receive(exchange.hidden, F / 4, tag(layer, HIDDEN), (shared().x + 2 * D));
+            narrow_down(bias, tag(layer, DOWN));
         }
-        fetch_norm(s.table[LAST_G], s.table[LAST_B]);
-        receive<D / 4>(exchange.x, tag(L - 1, DOWN), s.x);
-        float* scores = (float*)s.table[SCORES];
-        product(V, [&](Vector& x) { load_normed(x); }, [&](int, int pair, float2 dots) {
-            scores[2 * pair] = narrowed(dots.x);
-            if (2 * pair + 1 < V) scores[2 * pair + 1] = narrowed(dots.y);
-        });
+        project(V, shared().table[LAST_G], shared().table[LAST_B], 0, tag(L - 1, DOWN), SCORE, (u64*)shared().table[SCORES], 0);
     }
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS + 32, 1) decode_token(const u64* table) {
-    char* memory = block_memory();
-    Shared& s = *(Shared*)(memory + SLOTS * SLOT);
+    Shared& s = shared();
     int thread = threadIdx.x, lane = thread % 32;
     for (int i = thread; i < HEADS + L * ROWS; i += THREADS + 32) s.table[i] = table[i];
-    if (thread == 0)
+    if (thread == 0) {
         for (int i = 0; i < SLOTS; i++) prepare(&s.full[i], 1), prepare(&s.empty[i], 1);
+        order_barriers();
+    }
     sync_block();
     if (thread >= THREADS) {
-        Loader loader{s, memory, lane};
+        Loader loader{lane};
         loader.run();
         return;
     }
     volatile u32* epoch = (u32*)s.table[EPOCH];
     int position = (int)*(const long long*)s.table[POSITION];
-    Worker worker{s, memory, Exchange(s.table[EXCHANGE]), *epoch, position, thread / 32, lane, thread};
+    Worker worker{Exchange(s.table[EXCHANGE]), *epoch, position, thread / 32, lane, thread};
     worker.run();
     // Every block has read the epoch by now: none gets this far without the others' results.
     if (blockIdx.x == 0 && thread == 0) *epoch += L * PHASES;

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from evaluation.engine.tensors import WhisperTensors
 HEAD_WIDTH = 64
 WARPS = 16  # workers; the loader is one more
 BLOCK_BYTES = 227 << 10  # shared memory that one block may have
+AHEAD_BYTES = 50 << 10  # on their way to one block: more would only stand in line, and messages behind them
+MOST_SLOTS, GROUP = 64, 8
 PADDING = 256  # bytes that `shared_bytes` may count too low: alignment
 TRIPLES = 22
 ENTRY = b"decode_token"
@@ -41,24 +43,26 @@ class Shape:
     GRID: int
     WARPS: int
     SLOTS: int
+    AHEAD: int
 
     @classmethod
     def of(cls, tensors: WhisperTensors, blocks: int, warps: int = WARPS) -> Shape:
         """The shape of a model on a device with so many multiprocessors. Every block has to have a share of every
         product, and small models are faster on fewer blocks, which have less to tell each other."""
         width, hidden, layers = tensors.width, tensors.decoder[0].fc1[0].shape[0], len(tensors.decoder)
-        known = dict(
+        shape = cls(
             D=width, H=tensors.decoder_heads, F=hidden, L=layers, V=tensors.head.shape[0],
             S=tensors.source_positions, T=tensors.target_positions, GRID=min(blocks, width // 4), WARPS=warps,
+            SLOTS=0, AHEAD=0,
         )  # fmt: skip
-        slots = (BLOCK_BYTES - PADDING - cls(**known, SLOTS=0).shared_bytes()) // (4 * width + 16)
-        return cls(**known, SLOTS=min(slots, 64))
+        slots = min((BLOCK_BYTES - PADDING - shape.shared_bytes()) // (4 * width + 16), MOST_SLOTS)
+        return replace(shape, SLOTS=slots, AHEAD=min(AHEAD_BYTES // (4 * width), slots - GROUP))
 
     def shared_bytes(self) -> int:
         """Shared memory of a block without its slots, and then with them."""
         words = 12 + 18 * self.L
         halves = 4 * self.D + self.F + 3 * HEAD_WIDTH
-        floats = max(self.WARPS, 16) * (HEAD_WIDTH + 2) + 3 * TRIPLES + self.GRID
+        floats = self.WARPS * (HEAD_WIDTH + 2) + 3 * TRIPLES + self.GRID
         pairs = (self.D // 2 // self.GRID + 1) * (self.F // self.D)
         return 8 * words + 2 * halves + 4 * floats + 8 * pairs + (4 * self.D + 16) * self.SLOTS
 
@@ -118,7 +122,7 @@ class PersistentDecoder:
     def __init__(
         self, tensors: WhisperTensors, caches: Caches, token: torch.Tensor, position: torch.Tensor
     ) -> None:
-        if not suits(tensors) or len(token) != 1 or caches.cross_kv.stride(-2) != tensors.width:
+        if not suits(tensors) or len(token) != 1 or not caches.cross_kv.is_contiguous():
             raise ValueError("the one-kernel decoder does not support this")
         device = tensors.device
         self.shape = Shape.of(tensors, torch.cuda.get_device_properties(device).multi_processor_count)

@@ -42,16 +42,18 @@ __device__ inline char* block_memory() {
 __device__ inline float shuffle_xor(float value, int mask) { return __shfl_xor_sync(~0u, value, mask); }
 __device__ inline void sync_warp() { __syncwarp(); }
 __device__ inline void sync_block() { __syncthreads(); }
-__device__ inline void sync_workers() { asm volatile("bar.sync 1, %0;" ::"n"(32 * WARPS) : "memory"); }
+__device__ inline void sync_workers() {
+    __syncwarp();  // lanes that waited for different messages come back together
+    asm volatile("barrier.sync 1, %0;" ::"n"(32 * WARPS) : "memory");
+}
 
 // ---- messages between blocks ----
 
 // Two words of {values, tag}: each 8 bytes are written at once.
 __device__ inline uint4 look(const uint4* p) {
-    uint4 v;
-    asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory");
-    return v;
+    u64 a, b;
+    asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(a), "=l"(b) : "l"(p) : "memory");
+    return make_uint4((u32)a, (u32)(a >> 32), (u32)b, (u32)(b >> 32));
 }
 
 // Sixteen bytes that were written at once.
@@ -63,7 +65,7 @@ __device__ inline uint4 look_whole(const uint4* p) {
 }
 
 __device__ inline void send(u64* p, u32 values, u32 tag) {
-    asm volatile("st.volatile.global.v2.u32 [%0], {%1, %2};" ::"l"(p), "r"(values), "r"(tag) : "memory");
+    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"((u64)tag << 32 | values) : "memory");
 }
 
 __device__ inline void send(uint4* p, float a, float b, float c, u32 tag) {
@@ -78,6 +80,11 @@ __device__ inline void pause() {}
 
 __device__ inline void prepare(u64* barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+
+// Barriers are prepared before a copy signals one.
+__device__ inline void order_barriers() {
+    asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
 }
 
 __device__ inline void wait(u64* barrier, int parity) {
@@ -108,11 +115,3 @@ __device__ inline void copy16(void* to, const void* from) {
 
 // This thread's copy16 so far are done.
 __device__ inline void sync_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-
-// The barrier will wait for this thread's copy16 so far.
-__device__ inline void arrive_with_copies(u64* barrier) {
-    asm volatile("cp.async.mbarrier.arrive.shared::cta.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
-}
-
-// What copy16 wrote comes before what copy_bulk will write there.
-__device__ inline void order_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }

@@ -15,6 +15,7 @@
 
 #define __device__
 #define __forceinline__ inline
+#define __noinline__
 #define __global__
 #define __launch_bounds__(...)
 
@@ -201,8 +202,7 @@ static void sync_copies() {
     emulated::current->copies.clear();
 }
 
-static void arrive_with_copies(u64*) { sync_copies(); }
-static void order_copies() {}
+static void order_barriers() {}
 
 extern "C" void decode_token(const u64* table);
 
