@@ -18,17 +18,20 @@
 // Values are rounded to half precision where torch rounds them: after norm, linear, GELU, attention and sum.
 
 constexpr int E = 64, THREADS = 32 * WARPS;
-constexpr int SLOT = 4 * D;              // bytes: two rows of D half-precision weights, or keys and values of SPOTS positions
+constexpr int PITCH = 2 * D + 16;        // bytes from row to row: eight rows of a tile lie in different banks
+constexpr int SLOT = 2 * PITCH;          // bytes: two rows of D half-precision weights, or keys and values of SPOTS positions
 constexpr int SPOTS = D / E;             // encoder positions of one head per slot
 constexpr int STRIPES = (S + SPOTS - 1) / SPOTS, SPLITS = GRID / H;
-constexpr int CHUNKS = (D + 255) / 256;  // a lane multiplies columns 256·i + 8·lane … + 7 of a vector of D
+constexpr int LISTENED = (STRIPES / SPLITS + WARPS) / WARPS;  // most stripes that one warp listens to
+constexpr int STEPS = D / 16;            // of the tensor cores along a row of D
 constexpr int QUARTERS = F / D;          // an item of the narrowing product is a part of D columns of two rows
 constexpr int GROUP = 8;                 // copies that the loader's lanes begin at once
 constexpr int TRIPLES = 22;              // 64 values and a log-sum-exp, three to a message
 constexpr float LOWEST = -1e30f;
-static_assert(F % D == 0 && WARPS % QUARTERS == 0 && D == E * H && SPLITS > 0 && T % 4 == 0, "shape of the model");
-static_assert((F / 2 + GRID - 1) / GRID <= 2 * WARPS, "a warp keeps the biases of two items");
-static_assert(D / 2 >= GRID && AHEAD > 0 && AHEAD + GROUP <= SLOTS, "shape of the grid");
+static_assert(F % D == 0 && WARPS <= 16 && D == E * H && SPLITS > 0 && T % 4 == 0, "shape of the model");
+static_assert(D / 2 >= GRID && D / 4 <= THREADS && STRIPES / SPLITS < SLOTS, "shape of the grid");
+constexpr int AT_ONCE = QUARTERS * ((D / 2 + GRID - 1) / GRID < 8 ? (D / 2 + GRID - 1) / GRID : 8);  // most slots of a tile
+static_assert(AHEAD > 0 && AHEAD + GROUP <= SLOTS && AT_ONCE <= SLOTS && AT_ONCE <= 32 && SLOTS >= 8, "slots");
 
 enum Head { EMBED, PLACES, HEAD_W, LAST_G, LAST_B, TOKEN, POSITION, SELF, CROSS, SCORES, EXCHANGE, EPOCH, HEADS };
 enum Row { ATTN_G, ATTN_B, QKV_W, QKV_B, OUT_W, OUT_B, CROSS_G, CROSS_B, ASK_W, ASK_B, HEARD_W, HEARD_B, MLP_G, MLP_B,
@@ -41,10 +44,12 @@ struct Shared {
     u64 table[HEADS + L * ROWS];
     alignas(16) u16 x[2 * D + F];      // the residual stream; its norm, or what an attention found; the hidden layer
     alignas(16) u16 gain[D], bias[D];  // of the coming layer norm
+    alignas(16) u16 offsets[2][2 * ((F / 2 + GRID - 1) / GRID)];  // biases of this block's rows, of two products in turn
     alignas(16) u16 own[3 * E];        // query, key, value of the head that this block attends with
-    float parts[WARPS][E], tops[WARPS], norms[WARPS], found[3 * TRIPLES];
+    alignas(16) float parts[WARPS][E], tops[WARPS], norms[WARPS], found[3 * TRIPLES];
+    float dots[2][16][17];             // of a tile's rows, by warp; of two tiles in turn
     float logs[H * SPLITS];
-    float2 quarters[(D / 2 + GRID - 1) / GRID][QUARTERS];
+    float2 sums[WARPS];                // of the residual stream and its squares
 };
 
 // Asked for where it is needed: an address that is kept in an object would no longer be known as shared memory's.
@@ -53,8 +58,7 @@ __device__ __forceinline__ Shared& shared() { return *(Shared*)(block_memory() +
 // This block's share of n things.
 struct Share {
     int from, count;
-    __device__ Share(int n) : from((int)((long long)n * blockIdx.x / GRID)),
-                              count((int)((long long)n * (blockIdx.x + 1) / GRID) - from) {}
+    __device__ __forceinline__ Share(u32 n) : from(n * blockIdx.x / GRID), count(n * (blockIdx.x + 1) / GRID - from) {}
 };
 
 // The stripes of the cross-attention that this block listens to.
@@ -122,9 +126,12 @@ struct Loader {
     __device__ __forceinline__ void rows(int n, u64 weight) {
         Share share((n + 1) / 2);
         each(share.count, [&](int i, char* target, u64* full) {
-            int row = 2 * (share.from + i), bytes = 2 * D * (n - row > 1 ? 2 : 1);
-            expect(full, bytes);
-            copy_bulk(target, (const char*)weight + (long long)row * 2 * D, bytes, full);
+            int row = 2 * (share.from + i);
+            const char* source = (const char*)weight + (long long)row * 2 * D;
+            bool both = n - row > 1;
+            expect(full, both ? 4 * D : 2 * D);
+            copy_bulk(target, source, 2 * D, full);
+            if (both) copy_bulk(target + PITCH, source + 2 * D, 2 * D, full);
         });
     }
 
@@ -136,7 +143,7 @@ struct Loader {
             const char* source = (const char*)weight + (long long)row * 2 * F + i % QUARTERS * 2 * D;
             expect(full, 4 * D);
             copy_bulk(target, source, 2 * D, full);
-            copy_bulk(target + 2 * D, source + 2 * F, 2 * D, full);
+            copy_bulk(target + PITCH, source + 2 * F, 2 * D, full);
         });
     }
 
@@ -174,7 +181,7 @@ struct Loader {
 struct Worker {
     Exchange exchange;
     u32 epoch;
-    int position, warp, lane, thread, sequence = 0;
+    int position, warp, lane, thread, sequence = 0, tiles = 0, turn = 0;
 
     __device__ u32 tag(int layer, int phase) const { return epoch + layer * PHASES + phase + 1; }
 
@@ -214,16 +221,16 @@ struct Worker {
         sync_workers();
     }
 
-    // The same for a few messages, in shared memory after the next meeting.
-    __device__ __forceinline__ void receive_one(const u64* from, u32 awaited, u16* to) {
+    // Four values by two messages.
+    __device__ __forceinline__ static uint2 await_two(const u64* from, u32 awaited) {
         uint4 got;
         while ((got = look((const uint4*)from)).y != awaited || got.w != awaited) pause();
-        *(uint2*)to = make_uint2(got.x, got.z);
+        return make_uint2(got.x, got.z);
     }
 
     // ---- layer norm ----
 
-    // Ask for gain and bias of a layer norm; they are there after the next `receive`.
+    // Ask for gain and bias of a layer norm; they are there after the next `receive_normed`.
     __device__ __forceinline__ void fetch_norm(u64 gain, u64 bias) {
         for (int i = thread; i < D / 8; i += THREADS) {
             copy16(shared().gain + 8 * i, (const u16*)gain + 8 * i);
@@ -231,130 +238,123 @@ struct Worker {
         }
     }
 
-    // y = norm(x): every warp sums all of x, a thread writes two values.
-    __device__ __noinline__ void normalise() {
-        float sum = 0.f, square = 0.f;
-        #pragma unroll
-        for (int i = 0; i < CHUNKS; i++) {
-            int column = 256 * i + 8 * lane;
-            if (256 * (i + 1) <= D || column < D) {
-                float v[8];
-                spread(*(const uint4*)(shared().x + column), v);
-                #pragma unroll
-                for (int k = 0; k < 8; k++) sum += v[k], square += v[k] * v[k];
-            }
+    // x as phase `awaited` tells it, or the token's embedding; y = norm(x). A thread has four values.
+    __device__ __forceinline__ void receive_normed(u32 awaited) {
+        float v[4] = {0.f, 0.f, 0.f, 0.f}, sum = 0.f, square = 0.f;
+        if (thread < D / 4) {
+            uint2 words = awaited ? await_two(exchange.x + 2 * thread, awaited) : embedding();
+            *(uint2*)(shared().x + 4 * thread) = words;
+            four(words, v);
+            #pragma unroll
+            for (int k = 0; k < 4; k++) sum += v[k], square += v[k] * v[k];
         }
         float2 both = warp_sum(sum, square);
+        if (lane == 0) shared().sums[warp] = both;
+        sync_copies();
+        sync_workers();
+        both = make_float2(0.f, 0.f);
+        #pragma unroll
+        for (int i = 0; i < (D / 4 + 31) / 32; i++) both.x += shared().sums[i].x, both.y += shared().sums[i].y;
         float mean = both.x / D, scale = rsqrtf(both.y / D - mean * mean + 1e-5f);
-        for (int i = thread; i < D / 2; i += THREADS) {
-            float2 x = widen(((const u32*)shared().x)[i]), g = widen(((const u32*)shared().gain)[i]), b = widen(((const u32*)shared().bias)[i]);
-            ((u32*)(shared().x + D))[i] = narrow((x.x - mean) * scale * g.x + b.x, (x.y - mean) * scale * g.y + b.y);
+        if (thread < D / 4) {
+            float gain[4], bias[4];
+            four(*(const uint2*)(shared().gain + 4 * thread), gain);
+            four(*(const uint2*)(shared().bias + 4 * thread), bias);
+            #pragma unroll
+            for (int k = 0; k < 4; k++) v[k] = (v[k] - mean) * scale * gain[k] + bias[k];
+            *(uint2*)(shared().x + D + 4 * thread) = make_uint2(narrow(v[0], v[1]), narrow(v[2], v[3]));
         }
         sync_workers();
+    }
+
+    __device__ __forceinline__ static void four(uint2 words, float* v) {
+        float2 low = widen(words.x), high = widen(words.y);
+        v[0] = low.x, v[1] = low.y, v[2] = high.x, v[3] = high.y;
+    }
+
+    __device__ __forceinline__ uint2 embedding() const {
+        long long token = *(const long long*)shared().table[TOKEN];
+        float a[4], b[4];
+        four(((const uint2*)shared().table[EMBED])[token * (D / 4) + thread], a);
+        four(((const uint2*)shared().table[PLACES])[position * (D / 4) + thread], b);
+        return make_uint2(narrow(a[0] + b[0], a[1] + b[1]), narrow(a[2] + b[2], a[3] + b[3]));
     }
 
     // ---- products ----
 
-    // What was copied under a sequence number, once it has come. A warp may be here before another one has taken what
-    // the slot held before, and then the parity of `full` alone would say yes: so wait for that too.
-    __device__ __forceinline__ const char* come(int number) {
-        int slot = number % SLOTS, use = number / SLOTS;
-        wait(&shared().empty[slot], (use & 1) ^ 1);
-        wait(&shared().full[slot], use & 1);
-        return block_memory() + slot * SLOT;
-    }
-
-    // Two rows of D weights times D values from shared().x[from] on; then their slot is free.
-    __device__ __noinline__ float2 item(int number, int from) {
-        const u16* x = shared().x + from;
-        const u16* w = (const u16*)come(number);
-        float2 a = make_float2(0.f, 0.f), b = a;
-        #pragma unroll
-        for (int i = 0; i < CHUNKS; i++) {
-            int column = 256 * i + 8 * lane;
-            if (256 * (i + 1) <= D || column < D) {
-                float v[8], one[8], other[8];
-                spread(*(const uint4*)(x + column), v);
-                spread(*(const uint4*)(w + column), one);
-                spread(*(const uint4*)(w + D + column), other);
-                #pragma unroll
-                for (int k = 0; k < 8; k += 2) {
-                    a.x += v[k] * one[k], a.y += v[k + 1] * one[k + 1];
-                    b.x += v[k] * other[k], b.y += v[k + 1] * other[k + 1];
-                }
-            }
-        }
-        float2 dots = warp_sum(a.x + a.y, b.x + b.y);
-        if (lane == 0) arrive(&shared().empty[number % SLOTS]);
-        return dots;
-    }
-
-    // The bias of a pair of rows of this warp, asked for before what it is added to is there.
-    __device__ __forceinline__ u32 pair_bias(int n, u64 bias, int round) const {
+    // Ask for the biases of this block's rows of the coming product; they are there after the next meeting.
+    __device__ __forceinline__ void fetch_bias(u32 n, u64 bias) {
         Share share(n / 2);
-        int i = round * WARPS + warp;
-        return i < share.count ? ((const u32*)bias)[share.from + i] : 0;
+        turn ^= 1;
+        if (thread < share.count) copy4(shared().offsets[turn] + 2 * thread, (const u32*)bias + share.from + thread);
     }
 
-    // Rows [n, D] times y, plus bias; what then happens to two values is `how`. `first` and `second` are
-    // the biases of this warp's pairs.
-    __device__ __noinline__ void product(int n, u32 first, u32 second, int how, u64* to, u32 sent) {
+    // Wait for what was copied under a sequence number. The slot's last use was met by all workers since.
+    __device__ __forceinline__ void come(int number) { wait(&shared().full[number % SLOTS], number / SLOTS & 1); }
+
+    // Rows [n, D·quarters] times as many values from shared().x[from] on, plus bias; what then happens to them is `how`.
+    // Tiles of 16 rows by tensor cores, of which every warp takes its steps along the rows.
+    __device__ __noinline__ void product(u32 n, int quarters, int from, int how, u64* to, u32 sent) {
         Share share((n + 1) / 2);
         #pragma unroll 1
-        for (int i = warp; i < share.count; i += WARPS) {
-            float2 dots = item(sequence + i, D);
-            if (lane == 0) finish(share.from + i, dots, widen(i < WARPS ? first : second), how, to, sent);
+        for (int tile = 0; tile < share.count; tile += 8) {
+            int pairs = share.count - tile < 8 ? share.count - tile : 8, number = sequence + tile * quarters;
+            if (lane < pairs * quarters) come(number + lane);
+            sync_warp();
+            int row = lane % 16, pair = row / 2 < pairs ? row / 2 : pairs - 1;
+            Sums even = {0.f, 0.f, 0.f, 0.f}, odd = even;
+            #pragma unroll 1
+            for (int quarter = 0; quarter < quarters; quarter++) {
+                const char* w = block_memory() + (number + pair * quarters + quarter) % SLOTS * SLOT + row % 2 * PITCH
+                                + lane / 16 * 16;
+                const u16* x = shared().x + from + quarter * D + 2 * (lane % 4);
+                #pragma unroll
+                for (int i = 0; i < (STEPS + WARPS - 1) / WARPS; i++) {
+                    int step = i * WARPS + warp;
+                    if (STEPS % WARPS && step >= STEPS) break;
+                    u32 low = lane < 4 ? *(const u32*)(x + 16 * step) : 0;
+                    u32 high = lane < 4 ? *(const u32*)(x + 16 * step + 8) : 0;
+                    multiply(i % 2 ? odd : even, load_tile(w + 32 * step), low, high);
+                }
+            }
+            int buffer = tiles++ & 1;
+            if (lane % 4 == 0) {
+                shared().dots[buffer][lane / 4][warp] = even.a + odd.a;
+                shared().dots[buffer][lane / 4 + 8][warp] = even.c + odd.c;
+            }
+            sync_workers();
+            if (warp == WARPS - 1 && lane < pairs * quarters) arrive(&shared().empty[(number + lane) % SLOTS]);
+            #pragma unroll 1
+            for (int i = warp; i < pairs; i += WARPS) finish(share.from + tile + i, 2 * i + lane / 16, tile, how, to, sent);
         }
-        sequence += share.count;
+        sequence += share.count * quarters;
     }
 
-    __device__ __forceinline__ void finish(int pair, float2 dots, float2 bias, int how, u64* to, u32 sent) {
+    // One pair of rows: half a warp adds up what the warps found for one of them, and goes on with it.
+    __device__ __forceinline__ void finish(int pair, int row, int tile, int how, u64* to, u32 sent) {
+        float y = lane % 16 < WARPS ? shared().dots[(tiles & 1) ^ 1][row][lane % 16] : 0.f;
+        #pragma unroll
+        for (int mask = 8; mask; mask >>= 1) y += shuffle_xor(y, mask);
+        int half = lane / 16;
         if (how == SCORE) {
-            float* scores = (float*)to + 2 * pair;
-            scores[0] = narrowed(dots.x);
-            if (2 * pair + 1 < V) scores[1] = narrowed(dots.y);
+            if (lane % 16 == 0 && 2 * pair + half < V) ((float*)to)[2 * pair + half] = narrowed(y);
             return;
         }
-        float2 y = make_float2(narrowed(dots.x + bias.x), narrowed(dots.y + bias.y));
-        if (how == GELU) {
-            y.x = .5f * y.x * (1.f + erff(y.x * .7071067811865476f));
-            y.y = .5f * y.y * (1.f + erff(y.y * .7071067811865476f));
-        } else if (how == ADD) {
-            float2 old = widen(*(const u32*)(shared().x + 2 * pair));
-            y.x += old.x, y.y += old.y;
-        }
-        send(to + pair, narrow(y.x, y.y), sent);
-    }
-
-    // x += hidden @ weight[D, F]ᵀ + bias; a warp always works on the same quarter of the columns.
-    __device__ __forceinline__ void narrow_down(u32 bias, u32 sent) {
-        Share share(D / 2);
-        int count = share.count * QUARTERS;
-        #pragma unroll 1
-        for (int i = warp; i < count; i += WARPS) {
-            float2 dots = item(sequence + i, 2 * D + warp % QUARTERS * D);
-            if (lane == 0) shared().quarters[i / QUARTERS][i % QUARTERS] = dots;
-        }
-        sequence += count;
-        sync_workers();
-        if (thread < share.count) {
-            float2 y = make_float2(0.f, 0.f);
-            #pragma unroll
-            for (int q = 0; q < QUARTERS; q++) y.x += shared().quarters[thread][q].x, y.y += shared().quarters[thread][q].y;
-            finish(share.from + thread, y, widen(bias), ADD, exchange.x, sent);
-        }
+        y = narrowed(y + widen(shared().offsets[turn][2 * tile + row]).x);
+        if (how == GELU) y = .5f * y * (1.f + erff(y * .7071067811865476f));
+        if (how == ADD) y += widen(shared().x[2 * pair + half]).x;
+        float other = shuffle_xor(y, 16);
+        if (lane == 0) send(to + pair, narrow(y, other), sent);
     }
 
     // ---- attention ----
+    // Eight lanes hold a position's 64 values, so a warp looks at four positions at a time.
 
-    // What a warp has found so far: eight lanes hold a position's 64 values, four positions at a time.
-    struct Found {
-        float sums[8], top = LOWEST, norm = 0.f;
-        __device__ __forceinline__ Found() {
-            #pragma unroll
-            for (int k = 0; k < 8; k++) sums[k] = 0.f;
-        }
-    };
+    __device__ __forceinline__ void query(float* q) const {
+        spread(*(const uint4*)(shared().own + lane % 8 * 8), q);
+        #pragma unroll
+        for (int k = 0; k < 8; k++) q[k] = narrowed(q[k] * .125f);  // 64^−½
+    }
 
     __device__ __forceinline__ float score(const float* q, uint4 key) const {
         float k[8], sum = 0.f;
@@ -366,69 +366,54 @@ struct Worker {
         return sum;
     }
 
-    // Attend to N groups of four positions, of which this lane's group sees those with valid(i).
-    template <int N, class Valid, class Key, class Value>
-    __device__ __forceinline__ void attend(Found& found, const float* q, Valid valid, Key key, Value value) {
-        float scores[N], top = found.top;
+    // The highest score of all workers.
+    __device__ __forceinline__ float highest(float top) {
+        top = fmaxf(top, shuffle_xor(top, 8));
+        top = fmaxf(top, shuffle_xor(top, 16));
+        if (lane == 0) shared().tops[warp] = top;
+        sync_workers();
         #pragma unroll
-        for (int i = 0; i < N; i++) {
-            scores[i] = score(q, key(i));
-            if (!valid(i)) scores[i] = LOWEST;
-            top = fmaxf(top, scores[i]);
-        }
-        float shrink = fast_exp(found.top - top);
-        found.norm *= shrink;
-        #pragma unroll
-        for (int k = 0; k < 8; k++) found.sums[k] *= shrink;
-        #pragma unroll
-        for (int i = 0; i < N; i++) {
-            float weight = valid(i) ? fast_exp(scores[i] - top) : 0.f, v[8];
-            spread(value(i), v);
-            found.norm += weight;
-            #pragma unroll
-            for (int k = 0; k < 8; k++) found.sums[k] += weight * v[k];
-        }
-        found.top = top;
+        for (int i = 0; i < WARPS; i++) top = fmaxf(top, shared().tops[i]);
+        return top;
     }
 
-    // Join what all warps have found: the first warp returns values 2·lane and 2·lane + 1, normalised, and log Σ exp.
-    __device__ __noinline__ float3 join(Found found) {
-        float top = found.top;
+    // Add what this lane has found of a value, eight of its numbers, and of the norm.
+    __device__ __forceinline__ static void weigh(float weight, uint4 value, float* sums, float& norm) {
+        float v[8];
+        spread(value, v);
+        norm += weight;
         #pragma unroll
-        for (int mask = 8; mask < 32; mask <<= 1) top = fmaxf(top, shuffle_xor(top, mask));
-        float scale = fast_exp(found.top - top), norm = found.norm * scale;
-        #pragma unroll
-        for (int mask = 8; mask < 32; mask <<= 1) norm += shuffle_xor(norm, mask);
+        for (int k = 0; k < 8; k++) sums[k] += weight * v[k];
+    }
+
+    // Join what all workers have found: the first warp returns values 2·lane and 2·lane + 1, normalised, and log Σ exp.
+    __device__ __forceinline__ float3 join(const float* sums, float norm, float top) {
+        float all[8];
         #pragma unroll
         for (int k = 0; k < 8; k++) {
-            float sum = found.sums[k] * scale;
-            #pragma unroll
-            for (int mask = 8; mask < 32; mask <<= 1) sum += shuffle_xor(sum, mask);
-            if (lane < 8) shared().parts[warp][8 * lane + k] = sum;
+            all[k] = sums[k] + shuffle_xor(sums[k], 8);
+            all[k] += shuffle_xor(all[k], 16);
         }
-        if (lane == 0) shared().tops[warp] = top, shared().norms[warp] = norm;
+        norm += shuffle_xor(norm, 8);
+        norm += shuffle_xor(norm, 16);
+        if (lane < 8) {
+            #pragma unroll
+            for (int k = 0; k < 8; k++) shared().parts[warp][8 * lane + k] = all[k];
+        }
+        if (lane == 0) shared().norms[warp] = norm;
         sync_workers();
         float3 result = make_float3(0.f, 0.f, 0.f);
         if (warp == 0) {
-            float highest = LOWEST, total = 0.f;
+            float total = 0.f;
             #pragma unroll
-            for (int i = 0; i < WARPS; i++) highest = fmaxf(highest, shared().tops[i]);
-            #pragma unroll 4
             for (int i = 0; i < WARPS; i++) {
-                float weight = fast_exp(shared().tops[i] - highest);
-                total += weight * shared().norms[i];
-                result.x += weight * shared().parts[i][2 * lane];
-                result.y += weight * shared().parts[i][2 * lane + 1];
+                total += shared().norms[i];
+                result.x += shared().parts[i][2 * lane];
+                result.y += shared().parts[i][2 * lane + 1];
             }
-            result.x /= total, result.y /= total, result.z = highest + logf(total);
+            result.x /= total, result.y /= total, result.z = top + logf(total);
         }
         return result;
-    }
-
-    __device__ __forceinline__ void query(float* q) const {
-        spread(*(const uint4*)(shared().own + lane % 8 * 8), q);
-        #pragma unroll
-        for (int k = 0; k < 8; k++) q[k] = narrowed(q[k] * .125f);  // 64^−½
     }
 
     // One head of the self-attention over the positions so far, by the blocks that have one.
@@ -442,7 +427,6 @@ struct Worker {
         auto at = [&](int i) { return 4 * (i * WARPS + warp) + lane / 8; };
         #pragma unroll
         for (int i = 0; i < N; i++) {  // what earlier steps have written, before this step's query is there
-            k[i] = v[i] = make_uint4(0, 0, 0, 0);
             if (at(i) < position) {
                 k[i] = *(const uint4*)(keys + at(i) * E + lane % 8 * 8);
                 v[i] = *(const uint4*)(values + at(i) * E + lane % 8 * 8);
@@ -450,26 +434,33 @@ struct Worker {
         }
         if (thread < 3 * E / 4) {
             int part = thread / (E / 4), place = 4 * (thread % (E / 4));
-            receive_one(exchange.qkv + (part * D + head * E + place) / 2, tag(layer, QKV), shared().own + part * E + place);
+            uint2 words = await_two(exchange.qkv + (part * D + head * E + place) / 2, tag(layer, QKV));
+            *(uint2*)(shared().own + part * E + place) = words;
         }
         sync_workers();
         if (thread < E / 8) {
             *(uint4*)(keys + position * E + 8 * thread) = *(const uint4*)(shared().own + E + 8 * thread);
             *(uint4*)(values + position * E + 8 * thread) = *(const uint4*)(shared().own + 2 * E + 8 * thread);
         }
-        float q[8];
+        float q[8], scores[N], sums[8] = {0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f}, norm = 0.f, top = LOWEST;
         query(q);
         #pragma unroll
         for (int i = 0; i < N; i++) {
+            if (4 * i * WARPS > position) break;
             if (at(i) == position) {
                 k[i] = *(const uint4*)(shared().own + E + lane % 8 * 8);
                 v[i] = *(const uint4*)(shared().own + 2 * E + lane % 8 * 8);
             }
+            scores[i] = score(q, k[i]);
+            if (at(i) <= position) top = fmaxf(top, scores[i]);
         }
-        Found found;
-        attend<N>(found, q, [&](int i) { return at(i) <= position; }, [&](int i) { return k[i]; },
-                  [&](int i) { return v[i]; });
-        float3 joined = join(found);
+        top = highest(top);
+        #pragma unroll
+        for (int i = 0; i < N; i++) {
+            if (4 * i * WARPS > position) break;
+            if (at(i) <= position) weigh(fast_exp(scores[i] - top), v[i], sums, norm);
+        }
+        float3 joined = join(sums, norm, top);
         if (warp == 0) send(exchange.seen + head * E / 2 + lane, narrow(joined.x, joined.y), tag(layer, SEEN));
     }
 
@@ -477,28 +468,45 @@ struct Worker {
     __device__ __noinline__ void hear(int layer) {
         Stretch stretch;
         if (stretch.count == 0) return;
-        if (thread < E / 4)
-            receive_one(exchange.asked + (stretch.head * E + 4 * thread) / 2, tag(layer, ASKED), shared().own + 4 * thread);
-        sync_workers();
-        float q[8];
-        query(q);
-        Found found;
-        #pragma unroll 1
-        for (int item = warp; item < stretch.count; item += WARPS) {
-            int number = sequence + item, left = S - (stretch.from + item) * SPOTS;
-            const char *keys = come(number), *values = keys + 2 * D;
-            auto at = [&](const char* base, int i) {
-                int line = 4 * i + lane / 8;
-                return *(const uint4*)(base + (line < SPOTS ? line : 0) * 2 * E + lane % 8 * 16);
-            };
-            auto valid = [&](int i) { return 4 * i + lane / 8 < (left < SPOTS ? left : SPOTS); };
-            attend<(SPOTS + 3) / 4>(found, q, valid, [&](int i) { return at(keys, i); },
-                                    [&](int i) { return valid(i) ? at(values, i) : make_uint4(0, 0, 0, 0); });
-            sync_warp();
-            if (lane == 0) arrive(&shared().empty[number % SLOTS]);
+        if (thread < E / 4) {
+            uint2 words = await_two(exchange.asked + (stretch.head * E + 4 * thread) / 2, tag(layer, ASKED));
+            *(uint2*)(shared().own + 4 * thread) = words;
         }
+        sync_workers();
+        constexpr int N = (SPOTS + 3) / 4;
+        float q[8], scores[LISTENED][N], sums[8] = {0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f}, norm = 0.f, top = LOWEST;
+        query(q);
+        auto heard = [&](int item, int i) {  // whether this lane's position is one of the clip's, in this stripe
+            int spot = 4 * i + lane / 8;
+            return spot < SPOTS && (stretch.from + item) * SPOTS + spot < S;
+        };
+        auto line = [&](int item, int i, int from) {
+            return *(const uint4*)(block_memory() + (sequence + item) % SLOTS * SLOT + from + 64 * E / 8 * i + 16 * lane);
+        };
+        #pragma unroll
+        for (int j = 0; j < LISTENED; j++) {
+            int item = j * WARPS + warp;
+            if (item >= stretch.count) break;
+            come(sequence + item);
+            #pragma unroll
+            for (int i = 0; i < N; i++) {
+                bool valid = heard(item, i);
+                scores[j][i] = score(q, valid ? line(item, i, 0) : make_uint4(0, 0, 0, 0));
+                if (valid) top = fmaxf(top, scores[j][i]);
+            }
+        }
+        top = highest(top);
+        #pragma unroll
+        for (int j = 0; j < LISTENED; j++) {
+            int item = j * WARPS + warp;
+            if (item >= stretch.count) break;
+            #pragma unroll
+            for (int i = 0; i < N; i++)
+                if (heard(item, i)) weigh(fast_exp(scores[j][i] - top), line(item, i, 2 * D), sums, norm);
+        }
+        float3 joined = join(sums, norm, top);
+        for (int i = thread; i < stretch.count; i += THREADS) arrive(&shared().empty[(sequence + i) % SLOTS]);
         sequence += stretch.count;
-        float3 joined = join(found);
         if (warp == 0) {
             shared().found[2 * lane] = joined.x, shared().found[2 * lane + 1] = joined.y;
             if (lane == 0) shared().found[E] = joined.z, shared().found[E + 1] = 0.f;
@@ -534,6 +542,7 @@ struct Worker {
                 for (int i = 0; i < SPLITS; i++) shared().logs[task / TRIPLES * SPLITS + i] = as_float(got[r][i].y);
             }
         }
+        sync_copies();
         sync_workers();
         #pragma unroll
         for (int r = 0; r < ROUNDS; r++) {
@@ -563,27 +572,12 @@ struct Worker {
 
     // ---- the whole step ----
 
-    __device__ __forceinline__ void embed() {
-        long long token = *(const long long*)shared().table[TOKEN];
-        for (int i = thread; i < D / 2; i += THREADS) {
-            float2 one = widen(((const u32*)shared().table[EMBED])[token * (D / 2) + i]);
-            float2 other = widen(((const u32*)shared().table[PLACES])[position * (D / 2) + i]);
-            *(u32*)(shared().x + 2 * i) = narrow(one.x + other.x, one.y + other.y);
-        }
-        sync_copies();
-        sync_workers();
-    }
-
     // norm(x) @ weight[n, D]ᵀ + bias, x being told by phase `awaited`.
     __device__ __noinline__ void project(int n, u64 gain, u64 offset, u64 bias, u32 awaited, int how, u64* to, u32 sent) {
         fetch_norm(gain, offset);
-        u32 first = bias ? pair_bias(n, bias, 0) : 0, second = bias ? pair_bias(n, bias, 1) : 0;
-        if (awaited)
-            receive(exchange.x, D / 4, awaited, shared().x);
-        else
-            embed();
-        normalise();
-        product(n, first, second, how, to, sent);
+        if (bias) fetch_bias(n, bias);
+        receive_normed(awaited);
+        product(n, 1, D, how, to, sent);
     }
 
     __device__ __forceinline__ void run() {
@@ -593,21 +587,21 @@ struct Worker {
             project(3 * D, row[ATTN_G], row[ATTN_B], row[QKV_B], layer ? tag(layer - 1, DOWN) : 0, SEND, exchange.qkv,
                     tag(layer, QKV));
             see(layer);
-            u32 bias = pair_bias(D, row[OUT_B], 0);
-            receive(exchange.seen, D / 4, tag(layer, SEEN), (shared().x + D));
-            product(D, bias, 0, ADD, exchange.x, tag(layer, OUT));
+            fetch_bias(D, row[OUT_B]);
+            receive(exchange.seen, D / 4, tag(layer, SEEN), shared().x + D);
+            product(D, 1, D, ADD, exchange.x, tag(layer, OUT));
             project(D, row[CROSS_G], row[CROSS_B], row[ASK_B], tag(layer, OUT), SEND, exchange.asked, tag(layer, ASKED));
             hear(layer);
-            bias = pair_bias(D, row[HEARD_B], 0);
+            fetch_bias(D, row[HEARD_B]);
             mix(tag(layer, HEARD));
-            product(D, bias, 0, ADD, exchange.x, tag(layer, MIXED));
+            product(D, 1, D, ADD, exchange.x, tag(layer, MIXED));
             project(F, row[MLP_G], row[MLP_B], row[UP_B], tag(layer, MIXED), GELU, exchange.hidden, tag(layer, HIDDEN));
-            Share share(D / 2);
-            bias = thread < share.count ? ((const u32*)row[DOWN_B])[share.from + thread] : 0;
-            receive(exchange.hidden, F / 4, tag(layer, HIDDEN), (shared().x + 2 * D));
-            narrow_down(bias, tag(layer, DOWN));
+            fetch_bias(D, row[DOWN_B]);
+            receive(exchange.hidden, F / 4, tag(layer, HIDDEN), shared().x + 2 * D);
+            product(D, QUARTERS, 2 * D, ADD, exchange.x, tag(layer, DOWN));
         }
-        project(V, shared().table[LAST_G], shared().table[LAST_B], 0, tag(L - 1, DOWN), SCORE, (u64*)shared().table[SCORES], 0);
+        project(V, shared().table[LAST_G], shared().table[LAST_B], 0, tag(L - 1, DOWN), SCORE,
+                (u64*)shared().table[SCORES], 0);
     }
 };
 

@@ -55,16 +55,19 @@ class Shape:
             S=tensors.source_positions, T=tensors.target_positions, GRID=min(blocks, width // 4), WARPS=warps,
             SLOTS=0, AHEAD=0,
         )  # fmt: skip
-        slots = min((BLOCK_BYTES - PADDING - shape.shared_bytes()) // (4 * width + 16), MOST_SLOTS)
+        slots = min((BLOCK_BYTES - shape.shared_bytes()) // shape.slot_bytes(), MOST_SLOTS)
         return replace(shape, SLOTS=slots, AHEAD=min(AHEAD_BYTES // (4 * width), slots - GROUP))
 
     def shared_bytes(self) -> int:
         """Shared memory of a block without its slots, and then with them."""
         words = 12 + 18 * self.L
-        halves = 4 * self.D + self.F + 3 * HEAD_WIDTH
-        floats = self.WARPS * (HEAD_WIDTH + 2) + 3 * TRIPLES + self.GRID
-        pairs = (self.D // 2 // self.GRID + 1) * (self.F // self.D)
-        return 8 * words + 2 * halves + 4 * floats + 8 * pairs + (4 * self.D + 16) * self.SLOTS
+        halves = 4 * self.D + self.F + 4 * -(-self.F // 2 // self.GRID) + 3 * HEAD_WIDTH
+        floats = self.WARPS * (HEAD_WIDTH + 4) + 3 * TRIPLES + 2 * 16 * 17 + self.GRID
+        return 8 * words + 2 * halves + 4 * floats + PADDING + self.SLOTS * self.slot_bytes()
+
+    def slot_bytes(self) -> int:
+        """Shared memory of a slot: two rows, each a little apart from the next, and two barriers."""
+        return 2 * (2 * self.D + 16) + 16
 
     def exchange_bytes(self) -> int:
         """What the blocks tell each other: words of 8 bytes for two values, 16 for three of an attention's stretch."""
@@ -86,7 +89,7 @@ def suits(tensors: WhisperTensors) -> bool:
         and width == HEAD_WIDTH * tensors.decoder_heads
         and width % HEAD_WIDTH == 0
         and hidden % width == 0
-        and WARPS % (hidden // width) == 0
+        and hidden <= 4 * width
         and tensors.target_positions % 4 == 0
         and all(pointer % 16 == 0 for pointer in tensors.pointers())
     )

@@ -113,5 +113,36 @@ __device__ inline void copy16(void* to, const void* from) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
 
-// This thread's copy16 so far are done.
+__device__ inline void copy4(void* to, const void* from) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
+}
+
+// This thread's copy16 and copy4 so far are done.
 __device__ inline void sync_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// ---- tensor cores: a tile of 16 rows and 16 columns times a vector ----
+
+struct Tile {
+    u32 a, b, c, d;
+};
+struct Sums {  // `a` and `c` of lane 4·i hold rows i and i + 8; the rest belongs to columns that a vector does not have
+    float a, b, c, d;
+};
+
+// Every lane names 8 columns of a row: row lane % 16, columns from 8·(lane / 16) on.
+__device__ inline Tile load_tile(const void* row) {
+    Tile t;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(t.a), "=r"(t.b), "=r"(t.c), "=r"(t.d) : "r"(shared_address(row)) : "memory");
+    return t;
+}
+
+// Add the tile's product with a vector, of which lanes 0 to 3 hold two values of either half, and the others zeros.
+__device__ inline void multiply(Sums& s, Tile t, u32 low, u32 high) {
+    if constexpr (BF16)
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+            : "+f"(s.a), "+f"(s.b), "+f"(s.c), "+f"(s.d) : "r"(t.a), "r"(t.b), "r"(t.c), "r"(t.d), "r"(low), "r"(high));
+    else
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+            : "+f"(s.a), "+f"(s.b), "+f"(s.c), "+f"(s.d) : "r"(t.a), "r"(t.b), "r"(t.c), "r"(t.d), "r"(low), "r"(high));
+}

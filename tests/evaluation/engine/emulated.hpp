@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -44,6 +45,8 @@ struct Meeting {  // of a number of threads that all have to come before one goe
 struct Warp {
     Meeting meeting;
     float values[32];
+    const void* rows[32];
+    u32 vectors[32][2];
 };
 struct Block {
     std::vector<char> memory;
@@ -59,7 +62,7 @@ struct Copy {
 };
 struct Thread {
     ucontext_t context;
-    std::vector<char> stack;
+    std::unique_ptr<char[]> stack;  // not filled: most of its pages are never touched
     std::vector<Copy> copies;  // copy16 that have not been waited for
     bool done = false;
 };
@@ -197,12 +200,47 @@ static void copy_bulk(void* to, const void* from, int bytes, u64* barrier) {
 
 static void copy16(void* to, const void* from) { emulated::current->copies.push_back({to, from, 16, nullptr, 0}); }
 
+static void copy4(void* to, const void* from) { emulated::current->copies.push_back({to, from, 4, nullptr, 0}); }
+
 static void sync_copies() {
     for (auto& copy : emulated::current->copies) memcpy(copy.to, copy.from, copy.bytes);
     emulated::current->copies.clear();
 }
 
 static void order_barriers() {}
+
+struct Tile {
+    u32 a, b, c, d;
+};
+struct Sums {
+    float a, b, c, d;
+};
+
+static Tile load_tile(const void* row) {
+    const void** rows = this_block().warps[threadIdx.x / 32].rows;
+    int lane = threadIdx.x % 32;
+    rows[lane] = row;
+    sync_warp();
+    u32 words[4];
+    for (int i = 0; i < 4; i++) words[i] = ((const u32*)rows[8 * i + lane / 4])[lane % 4];
+    sync_warp();
+    return {words[0], words[1], words[2], words[3]};
+}
+
+static float of_two(u32 a, u32 b) { return widen(a).x * widen(b).x + widen(a).y * widen(b).y; }
+
+static void multiply(Sums& sums, Tile tile, u32 low, u32 high) {
+    u32(*vectors)[2] = this_block().warps[threadIdx.x / 32].vectors;
+    int lane = threadIdx.x % 32;
+    vectors[lane][0] = low, vectors[lane][1] = high;
+    sync_warp();
+    // A lane has a fourth of the columns of its rows: four neighbours add up.
+    float top = of_two(tile.a, vectors[lane % 4][0]) + of_two(tile.c, vectors[lane % 4][1]);
+    float bottom = of_two(tile.b, vectors[lane % 4][0]) + of_two(tile.d, vectors[lane % 4][1]);
+    sync_warp();
+    for (int mask = 1; mask < 4; mask <<= 1) top += shuffle_xor(top, mask), bottom += shuffle_xor(bottom, mask);
+    sums.a += top, sums.c += bottom;
+}
 
 extern "C" void decode_token(const u64* table);
 
@@ -241,9 +279,9 @@ extern "C" int emulate(const u64* table, int bytes, int seed) {
     for (auto& block : blocks) block.memory.assign(bytes, (char)0x7f);
     threads = std::vector<Thread>(GRID * BLOCK_THREADS);
     for (auto& thread : threads) {
-        thread.stack.resize(STACK);
+        thread.stack.reset(new char[STACK]);
         getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = thread.stack.data();
+        thread.context.uc_stack.ss_sp = thread.stack.get();
         thread.context.uc_stack.ss_size = STACK;
         thread.context.uc_link = nullptr;
         makecontext(&thread.context, body, 0);

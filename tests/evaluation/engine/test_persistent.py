@@ -39,7 +39,7 @@ def build(shape: Shape, bf16: bool, folder: Path) -> ctypes.CDLL:
 @torch.inference_mode()
 @pytest.mark.parametrize(
     ("dtype", "heads", "blocks", "warps", "slots", "ahead"),
-    [("float16", 2, 32, 4, 9, 1), ("float16", 3, 25, 8, 64, 10), ("bfloat16", 2, 16, 8, 33, 25)],
+    [("float16", 2, 32, 4, 48, 1), ("float16", 3, 25, 8, 64, 10), ("bfloat16", 3, 47, 4, 35, 25)],
 )
 def test_the_step_follows_its_twin(
     dtype: str, heads: int, blocks: int, warps: int, slots: int, ahead: int, tmp_path: Path
