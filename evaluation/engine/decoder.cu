@@ -14,7 +14,8 @@
 //   D width, H heads (of 64), F hidden width, L layers, V vocabulary, S encoder positions, T decoder positions,
 //   GRID blocks, WARPS workers' warps, SLOTS copies in shared memory, of which AHEAD may still be on their way, BF16 or
 //   float16.
-// The code of a layer is small and shared by its products, since all of it has to stay in the instruction cache.
+// Every part of the code stands once and inline: called, it would keep the worker's state in memory; written out for each
+// product, it would not stay in the instruction cache.
 // Values are rounded to half precision where torch rounds them: after norm, linear, GELU, attention and sum.
 
 constexpr int E = 64, THREADS = 32 * WARPS;
@@ -26,29 +27,43 @@ constexpr int LISTENED = (STRIPES / SPLITS + WARPS) / WARPS;  // most stripes th
 constexpr int STEPS = D / 16;            // of the tensor cores along a row of D
 constexpr int QUARTERS = F / D;          // an item of the narrowing product is a part of D columns of two rows
 constexpr int GROUP = 8;                 // copies that the loader's lanes begin at once
+constexpr int HELD = 4;                  // groups of four positions of a text that a warp looks at at once
 constexpr int TRIPLES = 22;              // 64 values and a log-sum-exp, three to a message
+constexpr int WIDEST = (F / 2 + GRID - 1) / GRID, NARROWEST = (D / 2 + GRID - 1) / GRID;  // pairs of rows of a block
+constexpr int AT_ONCE = QUARTERS * (NARROWEST < 8 ? NARROWEST : 8);                       // most slots of a tile
 constexpr float LOWEST = -1e30f;
-static_assert(F % D == 0 && WARPS <= 16 && D == E * H && SPLITS > 0 && T % 4 == 0, "shape of the model");
-static_assert(D / 2 >= GRID && D / 4 <= THREADS && STRIPES / SPLITS < SLOTS, "shape of the grid");
-constexpr int AT_ONCE = QUARTERS * ((D / 2 + GRID - 1) / GRID < 8 ? (D / 2 + GRID - 1) / GRID : 8);  // most slots of a tile
+static_assert(F % D == 0 && WARPS % 4 == 0 && D == E * H && SPLITS > 0 && T % 4 == 0, "shape of the model");
+static_assert(D / 2 >= GRID && D / 8 <= THREADS && STRIPES / SPLITS < SLOTS, "shape of the grid");
 static_assert(AHEAD > 0 && AHEAD + GROUP <= SLOTS && AT_ONCE <= SLOTS && AT_ONCE <= 32 && SLOTS >= 8, "slots");
 
-enum Head { EMBED, PLACES, HEAD_W, LAST_G, LAST_B, TOKEN, POSITION, SELF, CROSS, SCORES, EXCHANGE, EPOCH, HEADS };
-enum Row { ATTN_G, ATTN_B, QKV_W, QKV_B, OUT_W, OUT_B, CROSS_G, CROSS_B, ASK_W, ASK_B, HEARD_W, HEARD_B, MLP_G, MLP_B,
-           UP_W, UP_B, DOWN_W, DOWN_B, ROWS };
-enum Phase { QKV, SEEN, OUT, ASKED, HEARD, MIXED, HIDDEN, DOWN, PHASES };
+// The products of a layer, in order; the output head is one more, as the first of a layer after the last.
+enum Kind { TO_QKV, FROM_SEEN, TO_ASKED, FROM_HEARD, TO_HIDDEN, FROM_HIDDEN, KINDS };
 enum Finish { SEND, GELU, ADD, SCORE };  // what is done with a product: sent, sent after GELU, added to the stream, written
+
+// Addresses: of the model, and of a layer weight and bias of each product, then gain and bias of the norm before it.
+enum Head { EMBED, PLACES, TOKEN, POSITION, SELF, CROSS, SCORES, EXCHANGE, EPOCH, HEADS };
+constexpr int NORMS = 2 * KINDS, ROWS = 2 * KINDS + 6, TABLE = HEADS + (L + 1) * ROWS;
+
+// Tags: of what the products of a layer send, 1 … 6 in their order; of what its attentions send.
+enum Tag { SEEN = 7, HEARD = 8, TAGS = 8 };
+
+// This block's part of a product: pairs of rows, items (a pair's rows, or a quarter of them), where they go and how.
+struct Plan {
+    int from, count, quarters, x, how, rows;
+    u64 to;
+};
 
 struct Shared {
     u64 full[SLOTS], empty[SLOTS];
-    u64 table[HEADS + L * ROWS];
+    u64 table[TABLE];
+    Plan plans[KINDS + 1];
     alignas(16) u16 x[2 * D + F];      // the residual stream; its norm, or what an attention found; the hidden layer
     alignas(16) u16 gain[D], bias[D];  // of the coming layer norm
-    alignas(16) u16 offsets[2][2 * ((F / 2 + GRID - 1) / GRID)];  // biases of this block's rows, of two products in turn
+    alignas(16) u16 offsets[2][2 * WIDEST];  // biases of this block's rows, of two products in turn
     alignas(16) u16 own[3 * E];        // query, key, value of the head that this block attends with
     alignas(16) float parts[WARPS][E], tops[WARPS], norms[WARPS], found[3 * TRIPLES];
-    float dots[2][16][17];             // of a tile's rows, by warp; of two tiles in turn
-    float logs[H * SPLITS];
+    alignas(16) float dots[2][16][WARPS + 4];  // of a tile's rows, by warp; of two tiles in turn
+    float logs[H * SPLITS], scores[T];
     float2 sums[WARPS];                // of the residual stream and its squares
 };
 
@@ -122,57 +137,39 @@ struct Loader {
         sequence += count;
     }
 
-    // Pairs of rows of a weight [n, D].
-    __device__ __forceinline__ void rows(int n, u64 weight) {
-        Share share((n + 1) / 2);
-        each(share.count, [&](int i, char* target, u64* full) {
-            int row = 2 * (share.from + i);
-            const char* source = (const char*)weight + (long long)row * 2 * D;
-            bool both = n - row > 1;
-            expect(full, both ? 4 * D : 2 * D);
-            copy_bulk(target, source, 2 * D, full);
-            if (both) copy_bulk(target + PITCH, source + 2 * D, 2 * D, full);
-        });
-    }
-
-    // Quarters of pairs of rows of a weight [D, F].
-    __device__ __forceinline__ void quarters(u64 weight) {
-        Share share(D / 2);
-        each(share.count * QUARTERS, [&](int i, char* target, u64* full) {
-            int row = 2 * (share.from + i / QUARTERS);
-            const char* source = (const char*)weight + (long long)row * 2 * F + i % QUARTERS * 2 * D;
-            expect(full, 4 * D);
-            copy_bulk(target, source, 2 * D, full);
-            copy_bulk(target + PITCH, source + 2 * F, 2 * D, full);
-        });
-    }
-
     // Keys and values [H, S, 64] of this block's stretch, SPOTS positions a slot.
-    __device__ __forceinline__ void stripes(const char* keys, const char* values) {
+    __device__ __forceinline__ void stripes(const char* keys) {
         Stretch stretch;
         each(stretch.count, [&](int i, char* target, u64* full) {
             int spot = (stretch.from + i) * SPOTS, bytes = 2 * E * (S - spot < SPOTS ? S - spot : SPOTS);
-            long long place = ((long long)stretch.head * S + spot) * 2 * E;
+            const char* source = keys + ((long long)stretch.head * S + spot) * 2 * E;
             expect(full, 2 * bytes);
-            copy_bulk(target, keys + place, bytes, full);
-            copy_bulk(target + 2 * D, values + place, bytes, full);
+            copy_bulk(target, source, bytes, full);
+            copy_bulk(target + 2 * D, source + (long long)S * D * 2, bytes, full);
+        });
+    }
+
+    // Pairs of rows of a weight, or quarters of them.
+    __device__ __forceinline__ void rows(const Plan& plan, const char* weight) {
+        each(plan.count * plan.quarters, [&](int i, char* target, u64* full) {
+            int pair = plan.quarters == 1 ? i : i / QUARTERS, quarter = plan.quarters == 1 ? 0 : i % QUARTERS;
+            int row = 2 * (plan.from + pair), pitch = 2 * D * plan.quarters;
+            const char* source = weight + (long long)row * pitch + quarter * 2 * D;
+            bool both = plan.rows - row > 1;
+            expect(full, both ? 4 * D : 2 * D);
+            copy_bulk(target, source, 2 * D, full);
+            if (both) copy_bulk(target + PITCH, source + pitch, 2 * D, full);
         });
     }
 
     __device__ __forceinline__ void run() {
         #pragma unroll 1
-        for (int layer = 0; layer < L; layer++) {
-            const u64* row = shared().table + HEADS + layer * ROWS;
-            const char* keys = (const char*)shared().table[CROSS] + (long long)layer * 2 * S * D * 2;
-            rows(3 * D, row[QKV_W]);
-            rows(D, row[OUT_W]);
-            rows(D, row[ASK_W]);
-            stripes(keys, keys + (long long)S * D * 2);
-            rows(D, row[HEARD_W]);
-            rows(F, row[UP_W]);
-            quarters(row[DOWN_W]);
+        for (int i = 0; i <= KINDS * L; i++) {
+            int layer = i / KINDS, kind = i % KINDS;
+            if (kind == FROM_HEARD) stripes((const char*)shared().table[CROSS] + (long long)layer * 4 * S * D);
+            rows(shared().plans[i == KINDS * L ? KINDS : kind],
+                 (const char*)shared().table[HEADS + layer * ROWS + 2 * kind]);
         }
-        rows(V, shared().table[HEAD_W]);
     }
 };
 
@@ -183,12 +180,12 @@ struct Worker {
     u32 epoch;
     int position, warp, lane, thread, sequence = 0, tiles = 0, turn = 0;
 
-    __device__ u32 tag(int layer, int phase) const { return epoch + layer * PHASES + phase + 1; }
+    __device__ __forceinline__ u32 tag(int layer, int which) const { return epoch + layer * TAGS + which; }
 
     // ---- receiving ----
 
     // Read 2·n messages of two values each, their tags as awaited, into shared memory; then all workers go on.
-    __device__ __noinline__ void receive(const u64* from, int n, u32 awaited, u16* to) {
+    __device__ __forceinline__ void receive(const u64* from, int n, u32 awaited, u16* to) {
         constexpr int ROUNDS = (F / 4 + THREADS - 1) / THREADS;
         uint4 got[ROUNDS];
         #pragma unroll
@@ -228,6 +225,16 @@ struct Worker {
         return make_uint2(got.x, got.z);
     }
 
+    // Eight values by four messages, looked for at the same time.
+    __device__ __forceinline__ static uint4 await_four(const u64* from, u32 awaited) {
+        uint4 low, high;
+        do {
+            low = look((const uint4*)from);
+            high = look((const uint4*)from + 1);
+        } while (low.y != awaited || low.w != awaited || high.y != awaited || high.w != awaited ? (pause(), true) : false);
+        return make_uint4(low.x, low.z, high.x, high.z);
+    }
+
     // ---- layer norm ----
 
     // Ask for gain and bias of a layer norm; they are there after the next `receive_normed`.
@@ -238,15 +245,16 @@ struct Worker {
         }
     }
 
-    // x as phase `awaited` tells it, or the token's embedding; y = norm(x). A thread has four values.
-    __device__ __forceinline__ void receive_normed(u32 awaited) {
-        float v[4] = {0.f, 0.f, 0.f, 0.f}, sum = 0.f, square = 0.f;
-        if (thread < D / 4) {
-            uint2 words = awaited ? await_two(exchange.x + 2 * thread, awaited) : embedding();
-            *(uint2*)(shared().x + 4 * thread) = words;
-            four(words, v);
+    // x as its messages tell it, or the token's embedding; y = norm(x). A thread has eight values.
+    __device__ __forceinline__ void receive_normed(bool first, u32 awaited) {
+        float v[8] = {0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f}, sum = 0.f, square = 0.f;
+        bool mine = thread < D / 8;
+        if (mine) {
+            uint4 words = first ? embedding() : await_four(exchange.x + 4 * thread, awaited);
+            *(uint4*)(shared().x + 8 * thread) = words;
+            spread(words, v);
             #pragma unroll
-            for (int k = 0; k < 4; k++) sum += v[k], square += v[k] * v[k];
+            for (int k = 0; k < 8; k++) sum += v[k], square += v[k] * v[k];
         }
         float2 both = warp_sum(sum, square);
         if (lane == 0) shared().sums[warp] = both;
@@ -254,97 +262,104 @@ struct Worker {
         sync_workers();
         both = make_float2(0.f, 0.f);
         #pragma unroll
-        for (int i = 0; i < (D / 4 + 31) / 32; i++) both.x += shared().sums[i].x, both.y += shared().sums[i].y;
+        for (int i = 0; i < (D / 8 + 31) / 32; i++) both.x += shared().sums[i].x, both.y += shared().sums[i].y;
         float mean = both.x / D, scale = rsqrtf(both.y / D - mean * mean + 1e-5f);
-        if (thread < D / 4) {
-            float gain[4], bias[4];
-            four(*(const uint2*)(shared().gain + 4 * thread), gain);
-            four(*(const uint2*)(shared().bias + 4 * thread), bias);
+        if (mine) {
+            float gain[8], bias[8];
+            spread(*(const uint4*)(shared().gain + 8 * thread), gain);
+            spread(*(const uint4*)(shared().bias + 8 * thread), bias);
             #pragma unroll
-            for (int k = 0; k < 4; k++) v[k] = (v[k] - mean) * scale * gain[k] + bias[k];
-            *(uint2*)(shared().x + D + 4 * thread) = make_uint2(narrow(v[0], v[1]), narrow(v[2], v[3]));
+            for (int k = 0; k < 8; k++) v[k] = (v[k] - mean) * scale * gain[k] + bias[k];
+            *(uint4*)(shared().x + D + 8 * thread) =
+                make_uint4(narrow(v[0], v[1]), narrow(v[2], v[3]), narrow(v[4], v[5]), narrow(v[6], v[7]));
         }
         sync_workers();
     }
 
-    __device__ __forceinline__ static void four(uint2 words, float* v) {
-        float2 low = widen(words.x), high = widen(words.y);
-        v[0] = low.x, v[1] = low.y, v[2] = high.x, v[3] = high.y;
-    }
-
-    __device__ __forceinline__ uint2 embedding() const {
+    __device__ __forceinline__ uint4 embedding() const {
         long long token = *(const long long*)shared().table[TOKEN];
-        float a[4], b[4];
-        four(((const uint2*)shared().table[EMBED])[token * (D / 4) + thread], a);
-        four(((const uint2*)shared().table[PLACES])[position * (D / 4) + thread], b);
-        return make_uint2(narrow(a[0] + b[0], a[1] + b[1]), narrow(a[2] + b[2], a[3] + b[3]));
+        float a[8], b[8];
+        spread(((const uint4*)shared().table[EMBED])[token * (D / 8) + thread], a);
+        spread(((const uint4*)shared().table[PLACES])[position * (D / 8) + thread], b);
+        return make_uint4(narrow(a[0] + b[0], a[1] + b[1]), narrow(a[2] + b[2], a[3] + b[3]),
+                          narrow(a[4] + b[4], a[5] + b[5]), narrow(a[6] + b[6], a[7] + b[7]));
     }
 
     // ---- products ----
 
     // Ask for the biases of this block's rows of the coming product; they are there after the next meeting.
-    __device__ __forceinline__ void fetch_bias(u32 n, u64 bias) {
-        Share share(n / 2);
+    __device__ __forceinline__ void fetch_bias(const Plan& plan, u64 bias) {
         turn ^= 1;
-        if (thread < share.count) copy4(shared().offsets[turn] + 2 * thread, (const u32*)bias + share.from + thread);
+        if (bias && thread < plan.count)
+            copy4(shared().offsets[turn] + 2 * thread, (const u32*)bias + plan.from + thread);
     }
 
     // Wait for what was copied under a sequence number. The slot's last use was met by all workers since.
     __device__ __forceinline__ void come(int number) { wait(&shared().full[number % SLOTS], number / SLOTS & 1); }
 
-    // Rows [n, D·quarters] times as many values from shared().x[from] on, plus bias; what then happens to them is `how`.
-    // Tiles of 16 rows by tensor cores, of which every warp takes its steps along the rows.
-    __device__ __noinline__ void product(u32 n, int quarters, int from, int how, u64* to, u32 sent) {
-        Share share((n + 1) / 2);
+    // This block's rows of a weight times values in shared memory, plus bias; then `finish`. Tiles of 16 rows by tensor
+    // cores, of which every warp takes its steps along the rows.
+    __device__ __forceinline__ void product(const Plan& plan, u32 sent) {
+        int quarters = plan.quarters;
         #pragma unroll 1
-        for (int tile = 0; tile < share.count; tile += 8) {
-            int pairs = share.count - tile < 8 ? share.count - tile : 8, number = sequence + tile * quarters;
-            if (lane < pairs * quarters) come(number + lane);
+        for (int tile = 0; tile < plan.count; tile += 8) {
+            int pairs = plan.count - tile < 8 ? plan.count - tile : 8;
+            if (lane < pairs * quarters) come(sequence + lane);
             sync_warp();
             int row = lane % 16, pair = row / 2 < pairs ? row / 2 : pairs - 1;
             Sums even = {0.f, 0.f, 0.f, 0.f}, odd = even;
             #pragma unroll 1
             for (int quarter = 0; quarter < quarters; quarter++) {
-                const char* w = block_memory() + (number + pair * quarters + quarter) % SLOTS * SLOT + row % 2 * PITCH
-                                + lane / 16 * 16;
-                const u16* x = shared().x + from + quarter * D + 2 * (lane % 4);
+                const char* w = block_memory() + (sequence + pair * quarters + quarter) % SLOTS * SLOT + row % 2 * PITCH
+                                + lane / 16 * 16 + 32 * warp;
+                const u16* x = shared().x + plan.x + quarter * D + 2 * (lane % 4) + 16 * warp;
+                constexpr int MINE = (STEPS + WARPS - 1) / WARPS;
+                auto there = [&](int i) { return STEPS % WARPS == 0 || i * WARPS + warp < STEPS; };
+                Tile loaded[MINE];
+                u32 low[MINE], high[MINE];
                 #pragma unroll
-                for (int i = 0; i < (STEPS + WARPS - 1) / WARPS; i++) {
-                    int step = i * WARPS + warp;
-                    if (STEPS % WARPS && step >= STEPS) break;
-                    u32 low = lane < 4 ? *(const u32*)(x + 16 * step) : 0;
-                    u32 high = lane < 4 ? *(const u32*)(x + 16 * step + 8) : 0;
-                    multiply(i % 2 ? odd : even, load_tile(w + 32 * step), low, high);
+                for (int i = 0; i < MINE; i++) {
+                    if (!there(i)) break;
+                    loaded[i] = load_tile(w + 32 * i * WARPS);
+                    low[i] = lane < 4 ? *(const u32*)(x + 16 * i * WARPS) : 0;
+                    high[i] = lane < 4 ? *(const u32*)(x + 16 * i * WARPS + 8) : 0;
+                }
+                #pragma unroll
+                for (int i = 0; i < MINE; i++) {
+                    if (!there(i)) break;
+                    multiply(i % 2 ? odd : even, loaded[i], low[i], high[i]);
                 }
             }
-            int buffer = tiles++ & 1;
+            tiles ^= 1;
             if (lane % 4 == 0) {
-                shared().dots[buffer][lane / 4][warp] = even.a + odd.a;
-                shared().dots[buffer][lane / 4 + 8][warp] = even.c + odd.c;
+                shared().dots[tiles][lane / 4][warp] = even.a + odd.a;
+                shared().dots[tiles][lane / 4 + 8][warp] = even.c + odd.c;
             }
             sync_workers();
-            if (warp == WARPS - 1 && lane < pairs * quarters) arrive(&shared().empty[(number + lane) % SLOTS]);
-            #pragma unroll 1
-            for (int i = warp; i < pairs; i += WARPS) finish(share.from + tile + i, 2 * i + lane / 16, tile, how, to, sent);
+            if (warp == WARPS - 1 && lane < pairs * quarters) arrive(&shared().empty[(sequence + lane) % SLOTS]);
+            sequence += pairs * quarters;
+            if (warp == 0) finish(plan, tile, 2 * pairs, sent);
         }
-        sequence += share.count * quarters;
     }
 
-    // One pair of rows: half a warp adds up what the warps found for one of them, and goes on with it.
-    __device__ __forceinline__ void finish(int pair, int row, int tile, int how, u64* to, u32 sent) {
-        float y = lane % 16 < WARPS ? shared().dots[(tiles & 1) ^ 1][row][lane % 16] : 0.f;
+    // A row of a tile by each of the first lanes: what the warps found, bias, and what comes next.
+    __device__ __forceinline__ void finish(const Plan& plan, int tile, int rows, u32 sent) {
+        int row = lane < rows ? lane : 0, how = plan.how, place = 2 * (plan.from + tile) + row;
+        float y = 0.f;
         #pragma unroll
-        for (int mask = 8; mask; mask >>= 1) y += shuffle_xor(y, mask);
-        int half = lane / 16;
+        for (int i = 0; i < WARPS / 4; i++) {
+            float4 found = *(const float4*)(shared().dots[tiles][row] + 4 * i);
+            y += (found.x + found.y) + (found.z + found.w);
+        }
         if (how == SCORE) {
-            if (lane % 16 == 0 && 2 * pair + half < V) ((float*)to)[2 * pair + half] = narrowed(y);
+            if (lane < rows && place < V) ((float*)plan.to)[place] = narrowed(y);
             return;
         }
         y = narrowed(y + widen(shared().offsets[turn][2 * tile + row]).x);
         if (how == GELU) y = .5f * y * (1.f + erff(y * .7071067811865476f));
-        if (how == ADD) y += widen(shared().x[2 * pair + half]).x;
-        float other = shuffle_xor(y, 16);
-        if (lane == 0) send(to + pair, narrow(y, other), sent);
+        if (how == ADD) y += widen(shared().x[place]).x;
+        float other = shuffle_xor(y, 1);
+        if (lane < rows && lane % 2 == 0) send((u64*)plan.to + place / 2, narrow(y, other), sent);
     }
 
     // ---- attention ----
@@ -411,30 +426,29 @@ struct Worker {
                 result.x += shared().parts[i][2 * lane];
                 result.y += shared().parts[i][2 * lane + 1];
             }
-            result.x /= total, result.y /= total, result.z = top + logf(total);
+            result.x = divided(result.x, total), result.y = divided(result.y, total), result.z = top + fast_log(total);
         }
         return result;
     }
 
     // One head of the self-attention over the positions so far, by the blocks that have one.
-    __device__ __noinline__ void see(int layer) {
+    __device__ __forceinline__ void see(int layer) {
         int head = (blockIdx.x * H + GRID - 1) / GRID;
         if (head >= H || head * GRID / H != blockIdx.x) return;
-        constexpr int N = (T / 4 + WARPS - 1) / WARPS;
         u16* keys = (u16*)shared().table[SELF] + ((long long)(2 * layer) * H + head) * T * E;
         u16* values = keys + (long long)H * T * E;
-        uint4 k[N], v[N];
+        uint4 k[HELD], v[HELD];
         auto at = [&](int i) { return 4 * (i * WARPS + warp) + lane / 8; };
-        #pragma unroll
-        for (int i = 0; i < N; i++) {  // what earlier steps have written, before this step's query is there
-            if (at(i) < position) {
-                k[i] = *(const uint4*)(keys + at(i) * E + lane % 8 * 8);
-                v[i] = *(const uint4*)(values + at(i) * E + lane % 8 * 8);
-            }
-        }
+        auto fetch = [&](uint4* to, const u16* base, int first) {  // what earlier steps have written
+            #pragma unroll
+            for (int j = 0; j < HELD; j++)
+                if (at(first + j) < position) to[j] = *(const uint4*)(base + at(first + j) * E + lane % 8 * 8);
+        };
+        fetch(k, keys, 0);
+        fetch(v, values, 0);
         if (thread < 3 * E / 4) {
             int part = thread / (E / 4), place = 4 * (thread % (E / 4));
-            uint2 words = await_two(exchange.qkv + (part * D + head * E + place) / 2, tag(layer, QKV));
+            uint2 words = await_two(exchange.qkv + (part * D + head * E + place) / 2, tag(layer, 1 + TO_QKV));
             *(uint2*)(shared().own + part * E + place) = words;
         }
         sync_workers();
@@ -442,34 +456,40 @@ struct Worker {
             *(uint4*)(keys + position * E + 8 * thread) = *(const uint4*)(shared().own + E + 8 * thread);
             *(uint4*)(values + position * E + 8 * thread) = *(const uint4*)(shared().own + 2 * E + 8 * thread);
         }
-        float q[8], scores[N], sums[8] = {0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f}, norm = 0.f, top = LOWEST;
+        float q[8], sums[8] = {0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f}, norm = 0.f, top = LOWEST;
         query(q);
-        #pragma unroll
-        for (int i = 0; i < N; i++) {
-            if (4 * i * WARPS > position) break;
-            if (at(i) == position) {
-                k[i] = *(const uint4*)(shared().own + E + lane % 8 * 8);
-                v[i] = *(const uint4*)(shared().own + 2 * E + lane % 8 * 8);
+        auto own = [&](int part) { return *(const uint4*)(shared().own + part * E + lane % 8 * 8); };
+        #pragma unroll 1
+        for (int first = 0; 4 * first * WARPS <= position; first += HELD) {
+            if (first) fetch(k, keys, first);
+            #pragma unroll
+            for (int j = 0; j < HELD; j++) {
+                int t = at(first + j);
+                if (4 * (first + j) * WARPS > position) break;
+                float one = score(q, t == position ? own(1) : k[j]);
+                if (t <= position) top = fmaxf(top, one), shared().scores[t] = one;
             }
-            scores[i] = score(q, k[i]);
-            if (at(i) <= position) top = fmaxf(top, scores[i]);
         }
         top = highest(top);
-        #pragma unroll
-        for (int i = 0; i < N; i++) {
-            if (4 * i * WARPS > position) break;
-            if (at(i) <= position) weigh(fast_exp(scores[i] - top), v[i], sums, norm);
+        #pragma unroll 1
+        for (int first = 0; 4 * first * WARPS <= position; first += HELD) {
+            if (first) fetch(v, values, first);
+            #pragma unroll
+            for (int j = 0; j < HELD; j++) {
+                int t = at(first + j);
+                if (t <= position) weigh(fast_exp(shared().scores[t] - top), t == position ? own(2) : v[j], sums, norm);
+            }
         }
         float3 joined = join(sums, norm, top);
         if (warp == 0) send(exchange.seen + head * E / 2 + lane, narrow(joined.x, joined.y), tag(layer, SEEN));
     }
 
     // This block's stretch of one head of the cross-attention.
-    __device__ __noinline__ void hear(int layer) {
+    __device__ __forceinline__ void hear(int layer) {
         Stretch stretch;
         if (stretch.count == 0) return;
         if (thread < E / 4) {
-            uint2 words = await_two(exchange.asked + (stretch.head * E + 4 * thread) / 2, tag(layer, ASKED));
+            uint2 words = await_two(exchange.asked + (stretch.head * E + 4 * thread) / 2, tag(layer, 1 + TO_ASKED));
             *(uint2*)(shared().own + 4 * thread) = words;
         }
         sync_workers();
@@ -518,25 +538,33 @@ struct Worker {
     }
 
     // Join the stretches of all heads into y: a thread takes three values of a head.
-    __device__ __noinline__ void mix(u32 awaited) {
+    __device__ __forceinline__ void mix(u32 awaited) {
         constexpr int TASKS = H * TRIPLES, ROUNDS = (TASKS + THREADS - 1) / THREADS;
         uint4 got[ROUNDS][SPLITS];
         auto from = [&](int task, int i) { return exchange.heard + (task / TRIPLES * SPLITS + i) * TRIPLES + task % TRIPLES; };
         #pragma unroll
         for (int r = 0; r < ROUNDS; r++) {
-            int task = r * THREADS + thread;
-            bool missing = task < TASKS;
             #pragma unroll
-            for (int i = 0; i < SPLITS; i++) got[r][i].w = ~awaited;
-            while (missing) {
+            for (int i = 0; i < SPLITS; i++) got[r][i].w = r * THREADS + thread < TASKS ? ~awaited : awaited;
+        }
+        for (bool missing = true; missing;) {
+            #pragma unroll
+            for (int r = 0; r < ROUNDS; r++) {
                 #pragma unroll
                 for (int i = 0; i < SPLITS; i++)
-                    if (got[r][i].w != awaited) got[r][i] = look_whole(from(task, i));
-                missing = false;
+                    if (got[r][i].w != awaited) got[r][i] = look_whole(from(r * THREADS + thread, i));
+            }
+            missing = false;
+            #pragma unroll
+            for (int r = 0; r < ROUNDS; r++) {
                 #pragma unroll
                 for (int i = 0; i < SPLITS; i++) missing |= got[r][i].w != awaited;
-                if (missing) pause();
             }
+            if (missing) pause();
+        }
+        #pragma unroll
+        for (int r = 0; r < ROUNDS; r++) {
+            int task = r * THREADS + thread;
             if (task < TASKS && task % TRIPLES == TRIPLES - 1) {
                 #pragma unroll
                 for (int i = 0; i < SPLITS; i++) shared().logs[task / TRIPLES * SPLITS + i] = as_float(got[r][i].y);
@@ -563,7 +591,7 @@ struct Worker {
                 #pragma unroll
                 for (int k = 0; k < 3; k++) {
                     int e = 3 * (task % TRIPLES) + k;
-                    if (e < E) (shared().x + D)[task / TRIPLES * E + e] = (u16)narrow(sums[k] / total, 0.f);
+                    if (e < E) (shared().x + D)[task / TRIPLES * E + e] = (u16)narrow(divided(sums[k], total), 0.f);
                 }
             }
         }
@@ -572,47 +600,52 @@ struct Worker {
 
     // ---- the whole step ----
 
-    // norm(x) @ weight[n, D]ᵀ + bias, x being told by phase `awaited`.
-    __device__ __noinline__ void project(int n, u64 gain, u64 offset, u64 bias, u32 awaited, int how, u64* to, u32 sent) {
-        fetch_norm(gain, offset);
-        if (bias) fetch_bias(n, bias);
-        receive_normed(awaited);
-        product(n, 1, D, how, to, sent);
-    }
-
     __device__ __forceinline__ void run() {
         #pragma unroll 1
-        for (int layer = 0; layer < L; layer++) {
+        for (int i = 0; i <= KINDS * L; i++) {
+            int layer = i / KINDS, kind = i % KINDS;
             const u64* row = shared().table + HEADS + layer * ROWS;
-            project(3 * D, row[ATTN_G], row[ATTN_B], row[QKV_B], layer ? tag(layer - 1, DOWN) : 0, SEND, exchange.qkv,
-                    tag(layer, QKV));
-            see(layer);
-            fetch_bias(D, row[OUT_B]);
-            receive(exchange.seen, D / 4, tag(layer, SEEN), shared().x + D);
-            product(D, 1, D, ADD, exchange.x, tag(layer, OUT));
-            project(D, row[CROSS_G], row[CROSS_B], row[ASK_B], tag(layer, OUT), SEND, exchange.asked, tag(layer, ASKED));
-            hear(layer);
-            fetch_bias(D, row[HEARD_B]);
-            mix(tag(layer, HEARD));
-            product(D, 1, D, ADD, exchange.x, tag(layer, MIXED));
-            project(F, row[MLP_G], row[MLP_B], row[UP_B], tag(layer, MIXED), GELU, exchange.hidden, tag(layer, HIDDEN));
-            fetch_bias(D, row[DOWN_B]);
-            receive(exchange.hidden, F / 4, tag(layer, HIDDEN), shared().x + 2 * D);
-            product(D, QUARTERS, 2 * D, ADD, exchange.x, tag(layer, DOWN));
+            const Plan& plan = shared().plans[i == KINDS * L ? KINDS : kind];
+            fetch_bias(plan, row[2 * kind + 1]);
+            if (kind == TO_QKV || kind == TO_ASKED || kind == TO_HIDDEN) {
+                fetch_norm(row[NORMS + kind], row[NORMS + kind + 1]);
+                receive_normed(i == 0, kind == TO_QKV ? tag(layer - 1, 1 + FROM_HIDDEN) : tag(layer, kind));
+            } else if (kind == FROM_HEARD) {
+                hear(layer);
+                mix(tag(layer, HEARD));
+            } else {
+                bool seen = kind == FROM_SEEN;
+                if (seen) see(layer);
+                receive(seen ? exchange.seen : exchange.hidden, (seen ? D : F) / 4, tag(layer, seen ? SEEN : 1 + TO_HIDDEN),
+                        shared().x + plan.x);
+            }
+            product(plan, tag(layer, 1 + kind));
         }
-        project(V, shared().table[LAST_G], shared().table[LAST_B], 0, tag(L - 1, DOWN), SCORE,
-                (u64*)shared().table[SCORES], 0);
     }
 };
+
+// What this block does in every kind of product, worked out once.
+__device__ __forceinline__ Plan make_plan(int kind) {
+    Exchange exchange(shared().table[EXCHANGE]);
+    int rows = kind == KINDS ? V : kind == TO_QKV ? 3 * D : kind == TO_HIDDEN ? F : D;
+    Share share((rows + 1) / 2);
+    u64* to = kind == KINDS ? (u64*)shared().table[SCORES] : kind == TO_QKV ? exchange.qkv
+              : kind == TO_ASKED ? exchange.asked : kind == TO_HIDDEN ? exchange.hidden : exchange.x;
+    int how = kind == KINDS ? SCORE : kind == TO_HIDDEN ? GELU : kind == TO_QKV || kind == TO_ASKED ? SEND : ADD;
+    bool narrowing = kind == FROM_HIDDEN;
+    return {share.from, share.count, narrowing ? QUARTERS : 1, narrowing ? 2 * D : D, how, rows, (u64)to};
+}
 
 extern "C" __global__ void __launch_bounds__(THREADS + 32, 1) decode_token(const u64* table) {
     Shared& s = shared();
     int thread = threadIdx.x, lane = thread % 32;
-    for (int i = thread; i < HEADS + L * ROWS; i += THREADS + 32) s.table[i] = table[i];
+    for (int i = thread; i < TABLE; i += THREADS + 32) s.table[i] = table[i];
     if (thread == 0) {
         for (int i = 0; i < SLOTS; i++) prepare(&s.full[i], 1), prepare(&s.empty[i], 1);
         order_barriers();
     }
+    sync_block();
+    if (thread <= KINDS) s.plans[thread] = make_plan(thread);
     sync_block();
     if (thread >= THREADS) {
         Loader loader{lane};
@@ -624,5 +657,5 @@ extern "C" __global__ void __launch_bounds__(THREADS + 32, 1) decode_token(const
     Worker worker{Exchange(s.table[EXCHANGE]), *epoch, position, thread / 32, lane, thread};
     worker.run();
     // Every block has read the epoch by now: none gets this far without the others' results.
-    if (blockIdx.x == 0 && thread == 0) *epoch += L * PHASES;
+    if (blockIdx.x == 0 && thread == 0) *epoch += L * TAGS;
 }

@@ -19,7 +19,7 @@ from evaluation.engine.model import Caches
 from evaluation.engine.tensors import WhisperTensors
 
 HEAD_WIDTH = 64
-WARPS = 16  # workers; the loader is one more
+WARPS = 8  # workers; the loader is one more
 BLOCK_BYTES = 227 << 10  # shared memory that one block may have
 AHEAD_BYTES = 50 << 10  # on their way to one block: more would only stand in line, and messages behind them
 MOST_SLOTS, GROUP = 64, 8
@@ -60,9 +60,9 @@ class Shape:
 
     def shared_bytes(self) -> int:
         """Shared memory of a block without its slots, and then with them."""
-        words = 12 + 18 * self.L
+        words = 9 + 18 * (self.L + 1) + 7 * 4
         halves = 4 * self.D + self.F + 4 * -(-self.F // 2 // self.GRID) + 3 * HEAD_WIDTH
-        floats = self.WARPS * (HEAD_WIDTH + 4) + 3 * TRIPLES + 2 * 16 * 17 + self.GRID
+        floats = self.WARPS * (HEAD_WIDTH + 4) + 3 * TRIPLES + 32 * (self.WARPS + 4) + self.GRID + self.T
         return 8 * words + 2 * halves + 4 * floats + PADDING + self.SLOTS * self.slot_bytes()
 
     def slot_bytes(self) -> int:
@@ -99,20 +99,22 @@ def address_table(
     tensors: WhisperTensors, caches: Caches, token: torch.Tensor, position: torch.Tensor, scores: torch.Tensor,
     exchange: torch.Tensor, epoch: torch.Tensor,
 ) -> torch.Tensor:  # fmt: skip
-    """int64 on the model's device: the addresses in the order of `Head` and, for every layer, of `Row`."""
-    whole = (
-        tensors.embed, tensors.decoder_positions, tensors.head, *tensors.decoder_norm,
-        token, position, caches.self_kv, caches.cross_kv, scores, exchange, epoch,
-    )  # fmt: skip
+    """int64 on the model's device: the addresses in the order of `Head`; then, for every layer and for the output head,
+    weight and bias of each product and gain and bias of each norm (0 where there is none)."""
+    whole = (tensors.embed, tensors.decoder_positions, token, position, caches.self_kv, caches.cross_kv,
+             scores, exchange, epoch)  # fmt: skip
+    nothing = [None] * 10
     parts: list[Sequence[Any]] = [whole]
     for layer in tensors.decoder:
         attn, cross = layer.attn, layer.cross
         assert attn.fused is not None and cross is not None and layer.cross_norm is not None
         parts.append((
-            *layer.attn_norm, *attn.fused, *attn.out, *layer.cross_norm, *cross.q, *cross.out,
-            *layer.mlp_norm, *layer.fc1, *layer.fc2,
+            *attn.fused, *attn.out, *cross.q, *cross.out, *layer.fc1, *layer.fc2,
+            *layer.attn_norm, *layer.cross_norm, *layer.mlp_norm,
         ))  # fmt: skip
-    return torch.tensor([t.data_ptr() for part in parts for t in part], dtype=torch.int64).to(tensors.device)
+    parts.append((tensors.head, None, *nothing, *tensors.decoder_norm, None, None, None, None))
+    addresses = [0 if t is None else t.data_ptr() for part in parts for t in part]
+    return torch.tensor(addresses, dtype=torch.int64).to(tensors.device)
 
 
 class PersistentDecoder:

@@ -31,6 +31,8 @@ __device__ inline u32 narrow(float first, float second) {
 
 __device__ inline float as_float(u32 bits) { return __uint_as_float(bits); }
 __device__ inline float fast_exp(float x) { return __expf(x); }
+__device__ inline float fast_log(float x) { return __logf(x); }
+__device__ inline float divided(float x, float by) { return __fdividef(x, by); }
 
 // ---- within a block ----
 

@@ -27,6 +27,7 @@ struct uint2 { u32 x, y; };
 struct alignas(16) uint4 { u32 x, y, z, w; };
 struct float2 { float x, y; };
 struct float3 { float x, y, z; };
+struct alignas(16) float4 { float x, y, z, w; };
 struct Index { int x; };
 static uint2 make_uint2(u32 x, u32 y) { return {x, y}; }
 static uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
@@ -143,6 +144,8 @@ static float as_float(u32 bits) {
     return r;
 }
 static float fast_exp(float x) { return expf(x); }
+static float fast_log(float x) { return logf(x); }
+static float divided(float x, float by) { return x / by; }
 
 static emulated::Block& this_block() { return emulated::blocks[blockIdx.x]; }
 static char* block_memory() { return this_block().memory.data(); }
