@@ -89,7 +89,7 @@ def parts(bench: Bench) -> dict[str, Any]:
     }
     if isinstance(backend, CudaBackend):
         decoder = backend._decoder
-        for length in (16, 132, 256):
+        for length in (4, 16, 132, 256):
             tokens = [*bench.prompt, *draft][:length]
             found[f"verify_{length}"] = milliseconds(lambda tokens=tokens: decoder.span(tokens, 0), device)
         found["fused_qkv"] = tensors.decoder[0].attn.fused is not None

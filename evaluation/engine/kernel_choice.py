@@ -1,14 +1,13 @@
-"""Our kernels where they can be used, suit the model and agree with their plain twins; otherwise the twins."""
+"""Triton kernels where they are installed, suit the model and agree with their plain twins; otherwise the twins."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from evaluation.engine import persistent
 from evaluation.engine.device_greedy import MakeSpan, MakeStep, Span, make_plain_span, make_plain_step
 from evaluation.engine.device_loop import Rows, Step
 from evaluation.engine.model import Caches, decode_rows, logits
@@ -20,39 +19,21 @@ TOLERANCE = 0.05  # of the largest logit; half-precision rounding gives about 0.
 
 
 def fastest_step(tensors: WhisperTensors) -> MakeStep:
-    """The step of one kernel, the Triton step or the plain one, whichever is the first that can be had. It is tried on
-    rows that are parked, before it is captured."""
+    """The Triton step or the plain one. It is tried on rows that are parked, before it is captured."""
     kernels = _kernels(tensors)
     if kernels is None:
         return make_plain_step
 
     def make(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules) -> Step:
+        def tried() -> tuple[Step, torch.Tensor]:
+            step = kernels.TritonStep(tensors, caches, rows, rules, dependent_launch=_hopper(tensors))
+            step.forward()
+            return step, step.scores
+
         hidden = decode_rows(tensors, caches, rows.token, rows.position, tensors.target_positions)
-        expected = logits(tensors, hidden)
-        for name, decoder in _decoders(kernels, tensors, caches, rows):
-
-            def tried(decoder: Callable[[], Any] = decoder) -> tuple[Step, torch.Tensor]:
-                step = kernels.TritonStep(tensors, caches, rows, rules, decoder=decoder())
-                step.forward()
-                return step, step.scores
-
-            found = _agreeing(name, tried, expected)
-            if found is not None:
-                step: Step = found
-                return step
-        return make_plain_step(tensors, caches, rows, rules)
+        return _agreeing("step", tried, logits(tensors, hidden)) or make_plain_step(tensors, caches, rows, rules)
 
     return make
-
-
-def _decoders(
-    kernels: Any, tensors: WhisperTensors, caches: Caches, rows: Rows
-) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """What can write the logits of a step, best first."""
-    given = (tensors, caches, rows.token, rows.position)
-    if len(rows.token) == 1 and _hopper(tensors) and persistent.suits(tensors):
-        yield "decoder of one kernel", lambda: persistent.PersistentDecoder(*given)
-    yield "Triton decoder", lambda: kernels.TritonDecoder(*given, dependent_launch=_hopper(tensors))
 
 
 def fastest_span(tensors: WhisperTensors) -> MakeSpan:
@@ -82,7 +63,7 @@ def fastest_span(tensors: WhisperTensors) -> MakeSpan:
             return Span(run, decoder.scores), decoder.scores
 
         plain.run()
-        return _agreeing("Triton pass over a few tokens", tried, plain.scores) or plain
+        return _agreeing("pass over a few tokens", tried, plain.scores) or plain
 
     return make
 
@@ -96,7 +77,7 @@ def _kernels(tensors: WhisperTensors) -> Any:
 
 
 def _hopper(tensors: WhisperTensors) -> bool:
-    """Programmatic dependent launch and bulk copies came with compute capability 9.0."""
+    """Programmatic dependent launch came with compute capability 9.0."""
     return tensors.device.type == "cuda" and torch.cuda.get_device_capability(tensors.device) >= (9, 0)
 
 
@@ -110,5 +91,5 @@ def _agreeing(name: str, tried: Callable[[], tuple[Any, torch.Tensor]], expected
         reason = f"its logits differ by {error:.2g}"
     except Exception as failure:  # a compiler raises what it likes; the plain twin always works
         reason = f"{type(failure).__name__}: {failure}"
-    log.warning("The %s is not used on this device (%s).", name, reason)
+    log.warning("The Triton %s is not used on this device (%s); plain torch is.", name, reason)
     return None

@@ -23,8 +23,7 @@ FP16_CLAMP = torch.finfo(torch.float16).max - 1000  # transformers clamps the en
 class Caches:
     """Keys and values of a batch: `self_kv` and `cross_kv` are [layers, 2, b, h, positions, e], written in place.
 
-    For a batch on a GPU `cross_kv` lies in memory as [layers, 2, b, positions, h, e]: so the projections write it without
-    a copy. For one window it lies as it is indexed, so that a head's positions can be read in one piece.
+    On a GPU `cross_kv` lies in memory as [layers, 2, b, positions, h, e]: so the projections write it without a copy.
     """
 
     def __init__(self, tensors: WhisperTensors, batch: int) -> None:
@@ -34,7 +33,7 @@ class Caches:
         device, dtype = tensors.device, tensors.dtype
         self.self_kv = torch.zeros((*shape, tensors.target_positions, width), device=device, dtype=dtype)
         positions = tensors.source_positions
-        if device.type == "cuda" and batch > 1:
+        if device.type == "cuda":
             by_position = torch.zeros((layers, 2, batch, positions, heads, width), device=device, dtype=dtype)
             self.cross_kv = by_position.transpose(3, 4)
         else:
@@ -110,9 +109,8 @@ def fill_cross(tensors: WhisperTensors, heard: torch.Tensor, caches: Caches) -> 
     for index, layer in enumerate(tensors.decoder):
         assert layer.cross is not None
         for target, pair in zip(caches.cross_kv[index], (layer.cross.k, layer.cross.v), strict=True):
-            by_position = target.transpose(1, 2)
-            if heard.is_cuda and by_position.is_contiguous():
-                _linear_into(by_position.flatten(2), heard, *pair)
+            if heard.is_cuda:
+                _linear_into(target.transpose(1, 2).flatten(2), heard, *pair)
             else:
                 target.copy_(heads_first(linear(heard, *pair), tensors.decoder_heads))
 

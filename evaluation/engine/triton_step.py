@@ -187,23 +187,14 @@ class TritonDecoder:
             torch.addmm(bias, x, weight.t(), out=out)
 
 
-class TritonStep:
-    """One token for every row, the choice of the next one included: a callable whose launches can be captured.
+class TritonStep(TritonDecoder):
+    """One token for every row, the choice of the next one included: a callable whose launches can be captured."""
 
-    The scores come from `decoder`, which has `forward` and `scores` as `TritonDecoder` has them and reads the rows'
-    tokens and positions; by default it is one.
-    """
-
-    def __init__(
-        self, tensors, caches, rows, rules, *, dependent_launch: bool = True, tuning: Tuning | None = None, decoder=None
-    ) -> None:
-        self.decoder = decoder or TritonDecoder(
+    def __init__(self, tensors, caches, rows, rules, *, dependent_launch: bool = True, tuning: Tuning | None = None):
+        super().__init__(
             tensors, caches, rows.token, rows.position, dependent_launch=dependent_launch, tuning=tuning
         )
         self.rows, self.rules = rows, rules
-        self.batch, self.scores = len(rows.token), self.decoder.scores
-        self.pdl = getattr(self.decoder, "pdl", False)
-        self.launch = {"launch_pdl": True} if self.pdl else {}
         self.stretches = triton.cdiv(tensors.head.shape[0], VOCABULARY_BLOCK)
         self.best = torch.empty((self.batch, self.stretches, 3), dtype=torch.float32, device=tensors.device)
         self.best_at = torch.empty((self.batch, self.stretches, 2), dtype=torch.int32, device=tensors.device)
@@ -212,10 +203,6 @@ class TritonStep:
         """Launch the step."""
         self.forward()
         self.choose()
-
-    def forward(self) -> None:
-        """From the rows' tokens to `scores`."""
-        self.decoder.forward()
 
     def choose(self) -> None:
         """From `scores` to the rows' next tokens."""

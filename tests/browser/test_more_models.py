@@ -134,8 +134,8 @@ def test_one_thumb_plays_moves_the_slider_and_reads(visit: Visit) -> None:
     assert box["height"] >= 44 and box["width"] >= 44 and box["y"] + box["height"] <= 844, "in reach without scrolling"
     page.evaluate(LOOP)
     play.tap()
-    until(page, "!WM.player.paused")
-    assert play.get_attribute("aria-label") == "Пауза"
+    until(page, "document.querySelector('.wm-bottom-play').getAttribute('aria-label') === 'Пауза'")
+    assert page.evaluate("!WM.player.paused")
     page.evaluate("WM.player.pause()")
     page.locator(".wm-sheet-handle").tap()
     page.locator('[data-focus="method-direct"]').tap()
