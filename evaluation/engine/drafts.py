@@ -11,6 +11,7 @@ from collections.abc import Sequence
 LONGEST_MATCH = 4  # tokens
 SHORTEST_MATCH = 2
 SHORTEST_OFFER = 8
+TRIAL_OFFER = 3  # with the token before it four: the longest pass that costs hardly more than a step on a GPU
 LONGEST_PAUSE = 16
 
 
@@ -38,7 +39,8 @@ class Proposer:
     """Proposals for one window that become shorter and rarer while they fail: a refused draft costs its pass.
 
     The first offer is a whole source. After one that was cut short the next is at most twice as long as what was
-    confirmed; after n offers in a row of which nothing was confirmed, 2ⁿ tokens (at most 16) go without one.
+    confirmed; after one of which nothing was confirmed it is a trial of three tokens, and after n such in a row 2ⁿ tokens
+    (at most 16) go without one.
     """
 
     def __init__(self, sources: Sequence[Sequence[int]]) -> None:
@@ -57,7 +59,7 @@ class Proposer:
         """Note what became of an offer, `written` tokens having been written since."""
         if not offered:
             return
-        self._longest = max(SHORTEST_OFFER, 2 * confirmed)
+        self._longest = max(SHORTEST_OFFER, 2 * confirmed) if confirmed else TRIAL_OFFER
         self._failures = 0 if confirmed else self._failures + 1
         if self._failures:
             self._not_before = written + min(LONGEST_PAUSE, 1 << self._failures)
