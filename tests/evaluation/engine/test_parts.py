@@ -148,11 +148,11 @@ def test_offers_become_shorter_and_rarer_while_they_fail() -> None:
     assert proposer.propose([4, 5], 200) == source[6:26]  # twice what was confirmed
     proposer.learn(3, 20, 0)
     assert proposer.propose([1, 4, 5], 200) == []  # pauses for two tokens
-    assert proposer.propose([1, 1, 1, 4, 5], 200) == source[6:14]
-    proposer.learn(6, 8, 0)
+    assert proposer.propose([1, 1, 1, 4, 5], 200) == source[6:9]  # a trial of three
+    proposer.learn(6, 3, 0)
     assert proposer.propose([0] * 7 + [4, 5], 200) == []  # and then for four
-    assert proposer.propose([0] * 8 + [4, 5], 3) == [6, 7, 8]
-    proposer.learn(20, 3, 3)
+    assert proposer.propose([0] * 8 + [4, 5], 200) == [6, 7, 8]
+    proposer.learn(20, 3, 3)  # confirmed: eight from now on
     proposer.learn(21, 0, 0)
     assert proposer.propose([0] * 18 + [4, 5], 200) == source[6:14]
 
