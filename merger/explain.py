@@ -103,16 +103,21 @@ class Explanation:
         return found
 
     def heat_map(self, stack: str) -> dict[str, Any]:
-        """Blocks × parts of "encoder" or "decoder": lists of lists of figures, None where a block lacks a part."""
+        """Blocks × parts of "encoder" or "decoder": `cells`, lists of lists of figures, None where a block lacks a
+        part; `rows`, the figures of every block as a whole."""
         blocks = sorted({p.block for p, _ in self.tensors if p.stack == stack and p.block is not None})
         parts = [part for part in PARTS if any(p.stack == stack and part_of(p) == part for p, _ in self.tensors)]
-        cells: dict[tuple[int | None, str | None], Difference] = {}
+        sums: dict[tuple[int, str | None], Difference] = {}  # the part None is the whole block
         for place, difference in self.tensors:
             if place.stack == stack and place.block is not None:
-                key = place.block, part_of(place)
-                cells[key] = cells[key] + difference if key in cells else difference
-        rows = [[self._figures(cells.get((block, part))) for part in parts] for block in blocks]
-        return {"blocks": blocks, "parts": parts, "cells": rows}
+                for key in ((place.block, part_of(place)), (place.block, None)):
+                    sums[key] = sums[key] + difference if key in sums else difference
+        return {
+            "blocks": blocks,
+            "parts": parts,
+            "cells": [[self._figures(sums.get((block, part))) for part in parts] for block in blocks],
+            "rows": [self._figures(sums[block, None]) for block in blocks],
+        }
 
     def _figures(self, difference: Difference | None) -> dict[str, Any] | None:
         return None if difference is None else difference.to_json(self.base_name is not None)

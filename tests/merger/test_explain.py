@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from merger.bilingual import number, percent
 from merger.checkpoint import open_checkpoint
 from merger.commands import main
 from merger.errors import Cancelled
 from merger.explain import explain
+from merger.explain_table import explanation_table
 from tests.conftest import TinyPair
 
 
@@ -59,6 +62,50 @@ def test_components_and_heat_maps_cover_the_model(found: dict, tiny_pair: TinyPa
     ours, theirs = (np.concatenate([model[name] for name in names]) for model in (a, b))
     far = np.linalg.norm(ours - theirs) / np.linalg.norm(ours)
     assert decoder["cells"][1][2]["distance"] == pytest.approx(far, rel=1e-9)
+
+
+def test_a_block_as_a_whole(found: dict, tiny_pair: TinyPair) -> None:
+    a, b, base = (wide(folder) for folder in (tiny_pair.a, tiny_pair.b, tiny_pair.base))
+    names = [name for name in a if name.startswith("model.decoder.layers.1.")]
+    x, y, s = (np.concatenate([model[name] for name in names]) for model in (a, b, base))
+    rows = found["heat_maps"]["decoder"]["rows"]
+    assert len(rows) == 2
+    assert rows[1]["elements"] == x.size
+    assert rows[1]["distance"] == pytest.approx(np.linalg.norm(x - y) / np.linalg.norm(x), rel=1e-9)
+    assert rows[1]["cosine"] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-12)
+    assert rows[1]["sign_conflicts"] == pytest.approx(((x - s) * (y - s) < 0).mean())
+
+
+@pytest.mark.parametrize(
+    ("lang", "heads"),
+    [
+        ("ru", ["блок", "расстояние", "косинус", "угол, рад", "спорят знаки"]),
+        ("en", ["block", "distance", "cosine", "angle, rad", "sign conflicts"]),
+    ],
+)
+def test_table_has_every_figure_of_components_and_blocks(lang: str, heads: list[str], tiny_pair: TinyPair) -> None:
+    models = [open_checkpoint(folder) for folder in (tiny_pair.a, tiny_pair.b, tiny_pair.base)]
+    explained = explain(*models)
+    lines = explanation_table(explained, lang).splitlines()
+    data = explained.to_json(lang)
+
+    def figures(told: dict) -> list[str]:
+        shares = {key: percent(round(told[key], 5), lang) for key in ("distance", "sign_conflicts")}
+        plain = {key: number(round(told[key], 5), lang) for key in ("cosine", "angle")}
+        return [shares["distance"], plain["cosine"], plain["angle"], shares["sign_conflicts"]]
+
+    def cells(line: str) -> list[str]:
+        return re.split("  +", line.strip())
+
+    assert cells(lines[2]) == heads[1:]
+    assert cells(lines[3])[1:] == figures(data["components"]["encoder"])
+    assert [cells(line)[:5] for line in lines if line.strip().startswith(heads[0])] == [heads, heads]
+    blocks = [cells(line)[:5] for line in lines if re.match(r" +\d+ ", line)]
+    assert blocks == [
+        [str(block), *figures(row)]
+        for stack in ("encoder", "decoder")
+        for block, row in enumerate(data["heat_maps"][stack]["rows"])
+    ]
 
 
 def test_equal_models_have_no_distance(tiny_pair: TinyPair, tmp_path: Path) -> None:
