@@ -41,6 +41,7 @@ SAME_VERSION = Text(
     "Take models that were fine-tuned from one and the same version of Whisper.",
 )
 LISTED = 5
+LISTED_RUNS = 50  # runs of neighbouring ids, so that one warning names the ids of all tokenizers but wholly unlike ones
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,10 @@ def _vocabulary(model: Checkpoint) -> dict[str, int] | None:
             return None
     except (CorruptFile, MissingFile, AttributeError, KeyError, TypeError):
         return None
-    return {**vocabulary, **added} if isinstance(vocabulary, dict) and isinstance(added, dict) else None
+    if not isinstance(vocabulary, dict) or not isinstance(added, dict):
+        return None
+    found = {**vocabulary, **added}
+    return found if all(isinstance(index, int) for index in found.values()) else None
 
 
 def differing_tokens(ours: Mapping[str, int], theirs: Mapping[str, int]) -> list[tuple[int, str | None, str | None]]:
@@ -203,15 +207,28 @@ def _tokenizer_warnings(a: Checkpoint, b: Checkpoint) -> list[Text]:
     shown = ", ".join(
         f"{index}: {json.dumps(one, ensure_ascii=False)} / {json.dumps(other, ensure_ascii=False)}"
         for index, one, other in islice(different, LISTED)
-    )
+    ) + (", …" if len(different) > LISTED else "")
+    ids = _runs([index for index, _, _ in different])
     return [
         Text(
-            f"Словари «{a.name}» и «{b.name}» расходятся в {len(different)} токенах ({shown});"
+            f"Словари «{a.name}» и «{b.name}» расходятся в {len(different)} токенах: {ids} ({shown});"
             " остаётся словарь донора.",
-            f"The tokenizers of “{a.name}” and “{b.name}” differ in {len(different)} ids ({shown});"
+            f"The tokenizers of “{a.name}” and “{b.name}” differ in {len(different)} ids: {ids} ({shown});"
             " the donor's is kept.",
         )
     ]
+
+
+def _runs(ids: Sequence[int]) -> str:
+    """Ascending ids with neighbours drawn together: `40, 50–53`; at most `LISTED_RUNS` of them."""
+    runs: list[list[int]] = []
+    for index in ids:
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1][1:] = [index]
+        else:
+            runs.append([index])
+    shown = ["–".join(map(str, run)) for run in runs[:LISTED_RUNS]]
+    return ", ".join([*shown, *(["…"] if len(runs) > LISTED_RUNS else [])])
 
 
 def _sidecar_warnings(model: Checkpoint) -> list[Text]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,33 @@ def test_tokenizers_that_differ_are_listed(folder: Path, tiny_pair: TinyPair) ->
     verdict = compare(open_checkpoint(tiny_pair.b), open_checkpoint(folder))
     assert verdict.ok
     [warning] = verdict.warnings
-    assert "1 ids" in warning.en and "40:" in warning.en and "другой" in warning.en
+    assert "1 ids: 40 (" in warning.en and "40:" in warning.en and "другой" in warning.en
+
+
+@pytest.mark.parametrize(
+    ("ids", "listed"),
+    [
+        ([40, 45, 46, 47, 48, 49, 50, 60, 61], "9 ids: 40, 45–50, 60–61 (40:"),
+        (range(1, 104, 2), f"52 ids: {', '.join(map(str, range(1, 100, 2)))}, … (1:"),
+    ],
+)
+def test_every_id_that_differs_is_listed(ids: Sequence[int], listed: str, folder: Path, tiny_pair: TinyPair) -> None:
+    vocabularies = {place: {f"token {index}": index for index in range(110)} for place in "ab"}
+    vocabularies["b"] |= {f"other {index}": index for index in ids}
+    for index in ids:
+        del vocabularies["b"][f"token {index}"]
+    models = []
+    for place, vocabulary in vocabularies.items():
+        shutil.copytree(tiny_pair.a, folder / place)
+        (folder / place / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
+        models.append(open_checkpoint(folder / place))
+    [warning] = compare(*models).warnings
+    assert listed in warning.en and listed.replace("ids", "токенах") in warning.ru
+
+
+def test_a_tokenizer_with_ids_that_are_no_numbers_is_not_compared(folder: Path, tiny_pair: TinyPair) -> None:
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0, "b": "1", "c": [2]}}}))
+    assert compare(open_checkpoint(tiny_pair.b), open_checkpoint(folder)).ok
 
 
 def test_anything_but_whisper_is_refused(folder: Path, tiny_pair: TinyPair) -> None:
