@@ -15,7 +15,7 @@ from merger.bilingual import Text
 from merger.checkpoint import INDEX_FILE, Checkpoint
 from merger.compatibility import compare
 from merger.engine import BASE, Engine, MethodFailed, Output
-from merger.errors import BadParameter, Cancelled, Fault, OutputIsInput, OutputOccupied
+from merger.errors import BadParameter, Cancelled, Fault, OutputIsInput, OutputNotWritable, OutputOccupied
 from merger.fitting import require_fit
 from merger.hashing import SourceHashes
 from merger.layout import TIED_HEAD
@@ -34,6 +34,12 @@ from merger.verify import check_written, foreign_files, verify_folder
 __all__ = ["STAGES", "MergeReport", "Progress", "merge_outputs", "merge_to_folder"]
 
 log = logging.getLogger("merger")
+
+# The folder changes in one rename: whoever stands in it would be left in one that has no name any more.
+CURRENT_FOLDER = Text(
+    "это текущая папка, её нельзя заменить целиком; назовите папку внутри неё или перейдите в другую",
+    "it is the current folder and cannot be replaced as a whole; name a folder inside it, or go to another",
+)
 
 @dataclass
 class _Task:
@@ -157,6 +163,8 @@ def _check_target(target: Path, sources: Mapping[str, Checkpoint]) -> None:
         if any(real.is_relative_to(folder) or folder.is_relative_to(real) for folder in folders):
             raise OutputIsInput(path=str(target))
     with disk_errors(target):
+        if target.exists() and target.samefile(os.curdir):
+            raise OutputNotWritable(path=str(target), detail=CURRENT_FOLDER)
         sweep(target)
         foreign = foreign_files(target)
     if foreign:

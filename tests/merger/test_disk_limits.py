@@ -21,6 +21,7 @@ from merger.errors import (
     IncompatibleModels,
     NonfiniteWeights,
     OutputIsInput,
+    OutputNotWritable,
     OutputOccupied,
 )
 from merger.recipe import MergeRecipe
@@ -74,6 +75,17 @@ class TestFallback:
 
 class TestOutputFolder:
     """What may be replaced, and what may not."""
+
+    @pytest.mark.parametrize("given", ["", ".", "whole path"])
+    def test_current_folder_is_refused_as_what_it_is(
+        self, given: str, tiny_pair: TinyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(OutputNotWritable) as caught:
+            merge_to_folder(HALF, opened(tiny_pair), tmp_path if given == "whole path" else given)
+        assert "current folder" in caught.value.sentence("en") and "“”" not in caught.value.sentence("en")
+        assert "текущая папка" in caught.value.sentence("ru")
+        assert list(tmp_path.iterdir()) == []
 
     def test_output_that_is_or_overlaps_an_input_is_refused(self, tiny_pair: TinyPair, tmp_path: Path) -> None:
         link = tmp_path / "link"
