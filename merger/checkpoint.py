@@ -1,7 +1,7 @@
 """A Whisper checkpoint on disk: opened by its headers, its weights read only when they are merged.
 
-A folder holds `config.json` and either `model.safetensors` or `model.safetensors.index.json` with its shards. Pickled
-weights are refused, whatever their name.
+A folder holds `config.json` and either `model.safetensors` or `model.safetensors.index.json` with its shards. A weights
+file that is named itself is the one that is opened. Pickled weights are refused, whatever their name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from merger.bilingual import Text
 from merger.errors import CorruptFile, MissingFile, MissingShard, PathNotAllowed, UnsafeFormat
 from merger.hashing import file_sha256
-from merger.hub import HubRules, fetch_model, fetch_small_files
+from merger.hub import PICKLES, HubRules, fetch_model, fetch_small_files
 from merger.layout import EMBEDDING, TIED_HEAD
 from merger.safetensors_header import TensorEntry, read_header
 
@@ -28,6 +28,11 @@ SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 MAX_JSON_BYTES = 64 << 20
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+# Fields of a config that count something.
+WHOLE_NUMBERS = (
+    "d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads",
+    "encoder_ffn_dim", "decoder_ffn_dim", "num_mel_bins", "vocab_size", "max_source_positions", "max_target_positions",
+)  # fmt: skip
 
 # Everything beside the weights that transformers reads for Whisper, and why each is needed.
 SIDECARS = {
@@ -137,6 +142,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return parsed
 
 
+def _read_config(folder: Path) -> dict[str, Any]:
+    """The config of a model folder. Raises MissingFile, CorruptFile."""
+    config = read_json(folder / "config.json")
+    for key in WHOLE_NUMBERS:
+        value = config.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            detail = Text(f"{key} — не целое число", f"{key} is not a whole number")
+            raise CorruptFile(file="config.json", detail=detail)
+    return config
+
+
 def is_hub_id(given: str) -> bool:
     """Whether a name is a Hub id and not a folder that is there."""
     return bool(HUB_ID.fullmatch(given)) and not Path(given).expanduser().exists()
@@ -149,7 +165,7 @@ def open_checkpoint(
     name: str | None = None,
     hub: HubRules | None = None,
 ) -> Checkpoint:
-    """Open a model folder (or its safetensors file) or a Hub id; reads headers and configs, no weights.
+    """Open a model folder, a safetensors file in it, or a Hub id; reads headers and configs, no weights.
 
     With `allowed_roots` only folders below one of them may be opened (Hub ids always may). Raises ModelFileError
     subclasses, PathNotAllowed, Offline.
@@ -158,8 +174,8 @@ def open_checkpoint(
     if is_hub_id(given):
         folder = fetch_model(given, hub)
         return open_folder(folder, location=given, name=name, hub_id=given, revision=folder.name)
-    path = _local_folder(given, None if allowed_roots is None else list(allowed_roots))
-    return open_folder(path, location=given, name=name)
+    path, weights = _local_place(given, None if allowed_roots is None else list(allowed_roots))
+    return open_folder(path, location=given, name=name, weights=weights)
 
 
 def peek_config(
@@ -168,19 +184,21 @@ def peek_config(
     """Name and config of a model; of a Hub id only the small files are fetched. Raises as `open_checkpoint` does."""
     given = os.fspath(path_or_hub_id)
     if is_hub_id(given):
-        return given.split("/")[1], read_json(fetch_small_files(given) / "config.json")
-    path = _local_folder(given, None if allowed_roots is None else list(allowed_roots))
-    return path.resolve().name, read_json(path / "config.json")
+        return given.split("/")[1], _read_config(fetch_small_files(given))
+    path, _ = _local_place(given, None if allowed_roots is None else list(allowed_roots))
+    return path.resolve().name, _read_config(path)
 
 
-def _local_folder(given: str, allowed_roots: list[str | os.PathLike[str]] | None) -> Path:
+def _local_place(given: str, allowed_roots: list[str | os.PathLike[str]] | None) -> tuple[Path, str | None]:
+    """The folder of a model, and the name of its weights file where one was given."""
     path = Path(given).expanduser()
+    weights = None
     if allowed_roots is not None:
         check_allowed(path, allowed_roots, given)
     if path.is_file():
         if path.suffix != ".safetensors":
             raise UnsafeFormat(file=path.name)
-        path = path.parent
+        path, weights = path.parent, _unusual(path)
     if not path.is_dir():
         raise MissingFile(file=given, detail=Text("папка модели", "the model folder"))
     if allowed_roots is not None:
@@ -188,7 +206,16 @@ def _local_folder(given: str, allowed_roots: list[str | os.PathLike[str]] | None
             # A link inside an allowed folder must not lead out of all of them.
             if file.is_symlink():
                 check_allowed(file, allowed_roots, given)
-    return path
+    return path, weights
+
+
+def _unusual(file: Path) -> str | None:
+    """The name of a weights file, unless its folder is opened by it anyway: alone, or with the index that names it."""
+    if (file.parent / SINGLE_FILE).exists():
+        usual = {SINGLE_FILE}
+    else:
+        usual = set(_weight_map(file.parent).values()) if (file.parent / INDEX_FILE).exists() else set()
+    return None if file.name in usual else file.name
 
 
 def check_allowed(path: Path, allowed_roots: Iterable[str | os.PathLike[str]], given: str) -> None:
@@ -202,32 +229,47 @@ def check_allowed(path: Path, allowed_roots: Iterable[str | os.PathLike[str]], g
 
 
 def open_folder(
-    folder: Path, *, location: str, name: str | None = None, hub_id: str | None = None, revision: str | None = None
+    folder: Path,
+    *,
+    location: str,
+    name: str | None = None,
+    hub_id: str | None = None,
+    revision: str | None = None,
+    weights: str | None = None,
 ) -> Checkpoint:
-    """Open a folder that is there. Raises ModelFileError subclasses."""
-    config = read_json(folder / "config.json")
-    tensors, metadata = _read_tensors(folder)
+    """Open a folder that is there; `weights` names the file to read in it. Raises ModelFileError subclasses."""
+    config = _read_config(folder)
+    tensors, metadata = _read_tensors(folder, weights)
     sidecars = {file: folder / file for file in SIDECARS if (folder / file).is_file()}
     shown = name or (hub_id or "").split("/")[-1] or folder.resolve().name
+    if name is None and weights is not None:
+        shown = f"{shown}/{weights}"  # the folder's name alone means its usual weights
     return Checkpoint(shown, folder, config, tensors, sidecars, location, hub_id, revision, metadata)
 
 
-def _read_tensors(folder: Path) -> tuple[dict[str, TensorEntry], dict[str, str]]:
-    if (folder / SINGLE_FILE).exists():
-        header = read_header(folder / SINGLE_FILE)
+def _read_tensors(folder: Path, weights: str | None) -> tuple[dict[str, TensorEntry], dict[str, str]]:
+    """Tensors and metadata of the named file, or of the folder's usual ones."""
+    single = folder / (weights or SINGLE_FILE)
+    if single.exists():
+        header = read_header(single)
         return header.tensors, header.metadata
     if (folder / INDEX_FILE).exists():
         return _read_shards(folder), {}
-    pickled = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(pattern))
+    pickled = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
     if pickled:
         raise UnsafeFormat(file=pickled[0])
     raise MissingFile(file=SINGLE_FILE, detail=Text("веса модели", "the weights"))
 
 
-def _read_shards(folder: Path) -> dict[str, TensorEntry]:
+def _weight_map(folder: Path) -> dict[str, str]:
     weight_map = read_json(folder / INDEX_FILE).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise CorruptFile(file=INDEX_FILE, detail=Text("нет weight_map", "there is no weight_map"))
+    return weight_map
+
+
+def _read_shards(folder: Path) -> dict[str, TensorEntry]:
+    weight_map = _weight_map(folder)
     shards = sorted(set(weight_map.values()))
     for shard in shards:
         if "/" in shard or "\\" in shard or ".." in shard or not shard.endswith(".safetensors"):

@@ -5,15 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from merger.bilingual import Text, byte_size
-from merger.errors import ModelTooLarge, Offline
+from merger.errors import MissingFile, ModelTooLarge, Offline, UnsafeFormat
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
 
 log = logging.getLogger(__name__)
 
 SMALL_FILES = ("*.json", "*.txt", "*.jinja", "README.md")
 WEIGHTS = ("*.safetensors",)
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # How long to wait for the Hub's answer before what lies in the cache is used.
 ANSWER_SECONDS = 5
 
@@ -34,20 +40,46 @@ def fetch_small_files(hub_id: str) -> Path:
 def fetch_model(hub_id: str, rules: HubRules | None = None) -> Path:
     """The whole model in the Hub's cache: safetensors and what lies beside them, nothing else.
 
-    Raises Offline, and ModelTooLarge before anything is fetched.
+    Raises Offline, UnsafeFormat or MissingFile where there are none, and ModelTooLarge before anything is fetched.
     """
-    return _snapshot(hub_id, (*SMALL_FILES, *WEIGHTS), rules or HubRules())
+    rules = rules or HubRules()
+    folder = _snapshot(hub_id, (*SMALL_FILES, *WEIGHTS), rules)
+    if not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+        raise _without_safetensors(hub_id, rules)
+    return folder
 
 
-def _commit_within(hub_id: str, rules: HubRules) -> str | None:
-    """The commit whose weights were found small enough; None where the Hub does not answer. Raises ModelTooLarge."""
+def _without_safetensors(hub_id: str, rules: HubRules) -> UnsafeFormat | MissingFile:
+    """What to say of a model that has nothing to read: pickles are not fetched, so the Hub is asked about them."""
+    info = _told(hub_id, rules)
+    names = sorted(file.rfilename for file in (info.siblings if info else None) or [] if "/" not in file.rfilename)
+    pickled = [name for name in names if any(fnmatch(name, pattern) for pattern in PICKLES)]
+    if pickled:
+        return UnsafeFormat(file=f"{hub_id}/{pickled[0]}")
+    detail = Text(f"у модели «{hub_id}» нет весов в safetensors", f"“{hub_id}” has no weights in safetensors")
+    advice = Text(
+        f"Выберите другую модель; если веса записаны в pickle: {UnsafeFormat.remedy_text.ru}",
+        f"Choose another model; if its weights are pickled: {UnsafeFormat.remedy_text.en}",
+    )
+    return MissingFile(file="model.safetensors", detail=detail, advice=advice)
+
+
+def _told(hub_id: str, rules: HubRules) -> ModelInfo | None:
+    """What the Hub tells of a model and its files; None where it does not answer."""
     from huggingface_hub import HfApi
 
     try:
         token = False if rules.anonymous else None
-        info = HfApi(token=token).model_info(hub_id, files_metadata=True, timeout=ANSWER_SECONDS)
+        return HfApi(token=token).model_info(hub_id, files_metadata=True, timeout=ANSWER_SECONDS)
     except Exception as error:  # the library lets its HTTP client's own errors through
         log.info("the Hub tells nothing of %s: %s", hub_id, type(error).__name__)
+        return None
+
+
+def _commit_within(hub_id: str, rules: HubRules) -> str | None:
+    """The commit whose weights were found small enough; None where the Hub does not answer. Raises ModelTooLarge."""
+    info = _told(hub_id, rules)
+    if info is None:
         return None
     weights = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith(".safetensors"))
     if rules.max_bytes is not None and weights > rules.max_bytes:

@@ -14,7 +14,7 @@ import pytest
 from merger.checkpoint import open_checkpoint
 from merger.compatibility import open_all
 from merger.disk import merge_to_folder
-from merger.errors import IncompatibleModels, ModelTooLarge, Offline
+from merger.errors import IncompatibleModels, MissingFile, ModelTooLarge, Offline, UnsafeFormat
 from merger.hub import WEIGHTS, HubRules
 from merger.recipe import MergeRecipe
 from tests.conftest import TinyPair
@@ -113,6 +113,35 @@ def test_of_unknown_size_only_what_is_here_already_is_opened(
     )
     open_checkpoint("lab/a", hub=HubRules(max_bytes=1))
     assert fetched[0]["local_files_only"] is True
+
+
+def test_a_model_of_pickles_only_is_refused_with_a_way_out(
+    hub: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Pickles(FakeApi):
+        def model_info(self, repo_id: str, **_: Any) -> SimpleNamespace:
+            names = ("config.json", "logs/events.bin", "pytorch_model.bin")
+            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name, size=9) for name in names], sha=COMMIT)
+
+    class Silent(FakeApi):
+        def model_info(self, repo_id: str, **_: Any) -> SimpleNamespace:
+            raise ConnectionError
+
+    fetch = huggingface_hub.snapshot_download
+
+    def without_weights(repo_id: str, **more: Any) -> str:
+        folder = Path(fetch(repo_id, **more))
+        for file in folder.glob("*.safetensors"):
+            file.unlink()
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", without_weights)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Pickles)
+    with pytest.raises(UnsafeFormat, match=r"lab/a/pytorch_model\.bin.*save_pretrained"):
+        open_all({"a": "lab/a", "b": "lab/b"})
+    monkeypatch.setattr(huggingface_hub, "HfApi", Silent)
+    with pytest.raises(MissingFile, match=r"“lab/a” has no weights in safetensors.*if its weights.*save_pretrained"):
+        open_checkpoint("lab/a")
 
 
 def test_no_network_is_said_at_once(hub: list[tuple[str, list[str]]]) -> None:

@@ -75,6 +75,24 @@ def test_missing_folder_config_and_weights(folder: Path, tmp_path: Path) -> None
         open_checkpoint(folder)
 
 
+def test_a_named_weights_file_is_the_one_that_is_opened(folder: Path, tiny_pair: TinyPair) -> None:
+    shutil.copy(tiny_pair.b / WEIGHTS, folder / "other.safetensors")
+    named = open_checkpoint(folder / "other.safetensors")
+    assert named.file_hashes() == {"other.safetensors": open_checkpoint(tiny_pair.b).file_hashes()[WEIGHTS]}
+    assert named.name == "model/other.safetensors" and "tokenizer.json" in named.sidecars
+    for usual in (folder, folder / WEIGHTS):
+        opened = open_checkpoint(usual)
+        assert opened.name == "model" and opened.file_hashes() == open_checkpoint(tiny_pair.a).file_hashes()
+
+
+@pytest.mark.parametrize("value", ["six", 2.5, True, [2]])
+def test_numbers_of_a_config_have_to_be_numbers(value: Any, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "encoder_layers": value}))
+    with pytest.raises(CorruptFile, match=r"config\.json.*encoder_layers is not a whole number"):
+        open_checkpoint(folder)
+
+
 class TestShards:
     """An index and its files."""
 
@@ -103,6 +121,16 @@ class TestShards:
         self.index(sharded, **{"model.encoder.ghost": sorted(sharded.glob("*.safetensors"))[0].name})
         with pytest.raises(CorruptFile, match="ghost"):
             open_checkpoint(sharded)
+
+    def test_a_named_shard_stands_for_its_index_unless_the_folder_is_opened_without_it(
+        self, sharded: Path, folder: Path
+    ) -> None:
+        shard = sorted(sharded.glob("*.safetensors"))[0]
+        assert open_checkpoint(shard).file_hashes() == open_checkpoint(sharded).file_hashes()
+        assert open_checkpoint(shard).name == "sharded"
+        shutil.copy(folder / WEIGHTS, sharded)
+        assert list(open_checkpoint(sharded).file_hashes()) == [WEIGHTS]
+        assert list(open_checkpoint(shard).file_hashes()) == [shard.name]
 
     def test_tensors_of_all_shards(self, sharded: Path) -> None:
         loaded = {name for shard in sharded.glob("*.safetensors") for name in load_file(shard)}
