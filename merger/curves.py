@@ -52,10 +52,10 @@ def read_curve(declared: ParameterSpec, value: Any) -> Curve:
     """A curve from JSON: a value or a list of anchors. Raises BadParameter."""
     anchors = list(value) if is_list_of_anchors(declared.control, value) else [value]
     if not 1 <= len(anchors) <= MAX_ANCHORS:
-        raise _bad_anchors(declared, f"1…{MAX_ANCHORS}")
+        raise _bad_anchors(declared, Text(f"их может быть от 1 до {MAX_ANCHORS}", f"1 to {MAX_ANCHORS} of them"))
     checked = tuple(declared.validate(anchor) for anchor in anchors)
     if len({len(anchor) if isinstance(anchor, tuple) else 0 for anchor in checked}) > 1 or None in checked[1:]:
-        raise _bad_anchors(declared, "—")
+        raise _bad_anchors(declared, Text("в каждом — поровну чисел", "each with as many numbers as the others"))
     return Curve(checked, declared.control)
 
 
@@ -68,15 +68,16 @@ def parse_curve(declared: ParameterSpec, text: str) -> Any:
     return anchors[0] if len(anchors) == 1 else anchors
 
 
-def _bad_anchors(declared: ParameterSpec, allowed: str) -> BadParameter:
+def _bad_anchors(declared: ParameterSpec, rule: Text) -> BadParameter:
+    example = "[0.2, 0.5, 0.8]" if declared.control.kind == "slider" else "[[0.6, 0.4], [0.5, 0.5]]"
     return BadParameter(
         faults=[
             Fault(
                 Text(
-                    f"{declared.title.ru}: кривая — это одинаково устроенные опорные значения ({allowed}).",
-                    f"{declared.title.en}: a curve is a list of like anchors ({allowed}).",
+                    f"{declared.title.ru}: кривая — это список опорных значений, {rule.ru}.",
+                    f"{declared.title.en}: a curve is a list of anchors, {rule.en}.",
                 ),
-                Text("Пример: [0.2, 0.5, 0.8].", "For example: [0.2, 0.5, 0.8]."),
+                Text(f"Пример: {example}.", f"For example: {example}."),
                 declared.key,
             )
         ]

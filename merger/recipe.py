@@ -208,12 +208,19 @@ def _check_part(declared: ParameterSpec, component: Component) -> None:
     control = declared.control
     if control.per_part and (not control.components or component in control.components):
         return
-    allowed = ", ".join(control.components) if control.per_part else "—"
+    if control.per_part:
+        allowed = ", ".join(control.components)
+        remedy = Text(f"Этот параметр действует на: {allowed}.", f"It acts on: {allowed}.")
+    else:
+        remedy = Text(
+            "Этот параметр один на всю модель: задайте его вне частей.",
+            "There is one value of it for the whole model: set it outside the parts.",
+        )
     raise BadParameter(
         faults=[
             Fault(
                 Text(f"{declared.title.ru} здесь не действует.", f"{declared.title.en} has no effect here."),
-                Text(f"Этот параметр действует на: {allowed}.", f"It acts on: {allowed}."),
+                remedy,
                 declared.key,
             )
         ]

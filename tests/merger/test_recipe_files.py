@@ -108,3 +108,22 @@ def test_curves_on_the_command_line() -> None:
     assert parse_curve(alpha, "0,0.5,1") == [0.0, 0.5, 1.0]
     assert parse_curve(pair, "0.6,0.4") == [0.6, 0.4]
     assert parse_curve(pair, "0.6,0.4/0.5,0.5") == [[0.6, 0.4], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("method", "part", "ru", "en"),
+    [
+        ("linear", {"weights": [[1, 0], [1, 0, 0]]}, "в каждом — поровну чисел", "as many numbers as the others"),
+        ("direct", {"direct_alpha": []}, "их может быть от 1 до 64", "1 to 64 of them"),
+        ("swap", {"decoder_from": "b"}, "один на всю модель", "one value of it for the whole model"),
+        ("dare-ties", {"seed": 3}, "один на всю модель", "one value of it for the whole model"),
+        ("ties-merging", {"scope": "model"}, "один на всю модель", "one value of it for the whole model"),
+        ("ties", {"encoder_weights": [1, 0]}, "действует на: encoder", "acts on: encoder"),
+    ],
+)
+def test_parts_that_do_not_fit_are_told_in_words(method: str, part: dict[str, Any], ru: str, en: str) -> None:
+    with pytest.raises(BadParameter) as caught:
+        MergeRecipe.build(method, parts={"decoder": part})
+    told = {lang: f"{caught.value.sentence(lang)} {caught.value.remedy(lang)}" for lang in ("ru", "en")}
+    assert ru in told["ru"] and en in told["en"]
+    assert ": —" not in told["ru"] + told["en"] and "(—)" not in told["ru"] + told["en"]
