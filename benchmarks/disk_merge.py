@@ -6,6 +6,8 @@ The floor reads both sources and writes the output (three outputs for `all`), wi
 the file system (floor.c, two ways: the one with the lower median counts). Every figure is a whole process, from start
 to the rename; medians of interleaved repeats, in an order drawn anew for each, with a warm page cache. `other_cpu_s` is
 processor time that other work of the machine took meanwhile: where it is large, the wall times are not ours alone.
+`--methods` takes any methods of the registry, and `every` for all of them; by default only those are measured that
+have a goal or a peer, since the random and the ranking methods take long at the shape of large-v3.
 The peer needs the missing dot in mergekit's whisper.json repaired ("model.decoder."), which `--repair-peer` does.
 Figures so far go to standard error, the whole to standard output.
 """
@@ -31,11 +33,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.checkpoints import SHAPES  # noqa: E402
+from merger.registry import methods  # noqa: E402
 
 # What is set against which of the peer's methods; the guide's ties has no counterpart there.
 PEER_OF = {"direct": "linear", "slerp": "slerp", "ties-merging": "ties"}
 TIES_DENSITY = 0.8
-METHODS = ("direct", "slerp", "ties", "ties-merging", "all")
+DEFAULT_METHODS = ("direct", "slerp", "ties", "ties-merging", "all")
+WITH_BASE = frozenset(spec.name for spec in methods().values() if spec.needs_base)
 FLOOR_WAYS = ("direct", "buffered")
 PEER_CONFIGS = {
     "linear": "merge_method: linear\nmodels:\n- model: {a}\n  parameters: {{weight: 0.5}}\n"
@@ -130,20 +134,21 @@ class Bench:
         files = [str(self.work / f"floor.out{index}") for index in range(outputs)]
         return [str(self.floor), way, self.weights["a"], self.weights["b"], *files]
 
-    def round(self, methods: Sequence[str]) -> None:
+    def round(self, chosen: Sequence[str]) -> None:
         """One repeat of floors and methods, in a random order."""
         commands = {f"floor {way}": self.floor_command(way, 1) for way in FLOOR_WAYS}
-        if "all" in methods:
+        if "all" in chosen:
             commands |= {f"floor of all {way}": self.floor_command(way, 3) for way in FLOOR_WAYS}
-        commands |= {method: self.merge_command(method) for method in methods}
+        commands |= {method: self.merge_command(method) for method in chosen}
         for name in random.sample(sorted(commands), len(commands)):
-            self.warm(("a", "b", "base") if name == "ties-merging" else ("a", "b"))
+            self.warm(("a", "b", "base") if name in WITH_BASE else ("a", "b"))
             self.measure(name, commands[name])
 
     def merge_command(self, method: str) -> list[str]:
         """Our command line."""
         a, b, base = (str(self.models[name]) for name in ("a", "b", "base"))
-        extra = ["--base", base, "--density", str(TIES_DENSITY)] if method == "ties-merging" else []
+        extra = ["--base", base] if method in WITH_BASE else []
+        extra += ["--density", str(TIES_DENSITY)] if method == "ties-merging" else []  # the peer's
         places = ["--model-a", a, "--model-b", b, "--output-dir", str(self.out), *extra]
         return [sys.executable, "-m", "merger", "--method", method, "--device", "cpu", *places]
 
@@ -203,22 +208,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=list(SHAPES), default="small")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    names = [*methods(), "all"]
+    parser.add_argument("--methods", nargs="+", choices=[*names, "every"], default=list(DEFAULT_METHODS))
     parser.add_argument("--peer", help="the Python of an environment with mergekit 0.1.5")
     parser.add_argument("--peer-repeats", type=int, default=3)
     parser.add_argument("--repair-peer", action="store_true")
     parser.add_argument("--work", type=Path, help="folder to keep the checkpoints in (default: a temporary one)")
     given = parser.parse_args()
+    chosen = names if "every" in given.methods else given.methods
     scratch = None if given.work else tempfile.TemporaryDirectory(prefix="disk-merge-")
     bench = Bench(given.shape, given.work or Path(scratch.name))  # type: ignore[union-attr]
     if given.peer and given.repair_peer:
         repair_peer(given.peer)
     first_merges(bench)
     for _ in range(given.repeats):
-        bench.round(given.methods)
+        bench.round(chosen)
         print(json.dumps(bench.report()), file=sys.stderr, flush=True)
     for _ in range(given.peer_repeats if given.peer else 0):
-        for method in given.methods:
+        for method in chosen:
             if method in PEER_OF:
                 peer = PEER_OF[method]
                 bench.warm()
