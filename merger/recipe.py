@@ -143,22 +143,43 @@ class MergeRecipe:
         return recipe_sentence(self, lang, name_a, name_b, base_name, others)
 
 
+def unreadable(kind: str, place: tuple[int, int] | None = None) -> BadRecipe:
+    """Text that is not of its kind (JSON, YAML), with line and column (from 1) where they are known."""
+    if place is None:
+        return recipe_fault(f"Рецепт — не {kind}.", f"The recipe is not {kind}.")
+    line, column = place
+    return recipe_fault(
+        f"Рецепт — не {kind}: ошибка в строке {line}, столбце {column}.",
+        f"The recipe is not {kind}: there is an error in line {line}, column {column}.",
+    )
+
+
+def repeated_key(key: str) -> BadRecipe:
+    """A field that is given twice: which of the two is meant?"""
+    return recipe_fault(f"Поле рецепта «{key}» названо дважды.", f"The recipe's field “{key}” is given twice.")
+
+
 def parse_json(text: str) -> Any:
     """JSON that rejects NaN and repeated keys. Raises BadRecipe."""
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise recipe_fault(f"Рецепт — не JSON: {error}.", f"The recipe is not JSON: {error}.") from None
+    except json.JSONDecodeError as error:
+        raise unreadable("JSON", (error.lineno, error.colno)) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits; brackets in brackets
+        raise unreadable("JSON") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("repeated key")
-    return dict(pairs)
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise repeated_key(key)
+        found[key] = value
+    return found
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number")
+    raise recipe_fault(f"В рецепте стоит {name}: это не число.", f"The recipe holds {name}, which is not a number.")
 
 
 def _foreign(spec: MethodSpec, key: str) -> Fault:

@@ -39,7 +39,12 @@ def read_recipe_file(path: str | Path) -> StoredRecipe:
         raise recipe_fault("Рецепт — не текст в UTF-8.", "The recipe is not UTF-8 text.") from None
     if len(raw) > MAX_RECIPE_BYTES:
         raise recipe_fault("Файл рецепта больше 1 МБ.", "The recipe file is larger than 1 MB.")
-    parsed = _parse_yaml(text) if file.suffix in {".yaml", ".yml"} else parse_json(text)
+    if file.suffix in {".yaml", ".yml"}:
+        from merger.recipe_yaml import parse_yaml
+
+        parsed = parse_yaml(text)
+    else:
+        parsed = parse_json(text)
     # An export wraps its recipe together with what happened; the recipe itself is inside.
     inner = parsed.get("recipe") if isinstance(parsed, Mapping) else None
     if not isinstance(inner, Mapping):
@@ -59,12 +64,3 @@ def _choices(record: Mapping[str, Any]) -> tuple[str | None, str | None, int | N
             "The record of the result is not understood (donor, dtype or max_shard_bytes).",
         )
     return donor, dtype, shard
-
-
-def _parse_yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise recipe_fault(f"Рецепт — не YAML: {error}.", f"The recipe is not YAML: {error}.") from None

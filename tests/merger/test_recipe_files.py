@@ -71,6 +71,39 @@ def test_bad_recipes(text: str, tmp_path: Path) -> None:
     assert caught.value.sentence("ru") and caught.value.remedy("en")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "text", "ru", "en"),
+    [
+        ("yaml", "method: direct\nparameters: [1", "в строке 2, столбце 15", "in line 2, column 15"),
+        ("yaml", "method: direct\nmethod: slerp\n", "«method» названо дважды", "“method” is given twice"),
+        ("yaml", "method: direct\nparameters: {direct_alpha: 1, direct_alpha: 0}", "«direct_alpha»", "“direct_alpha”"),
+        ("yaml", "method: \x07", "не YAML.", "not YAML."),
+        ("yaml", "method: 2026-02-30", "не YAML.", "not YAML."),
+        ("yaml", "[" * 5000, "не YAML", "not YAML"),
+        ("json", '{"method":\n direct}', "в строке 2, столбце 2", "in line 2, column 2"),
+        ("json", '{"method": "direct", "method": "slerp"}', "«method» названо дважды", "“method” is given twice"),
+        ("json", '{"method": NaN}', "NaN: это не число", "NaN, which is not a number"),
+        ("json", '{"method": ' + "9" * 5000 + "}", "не JSON.", "not JSON."),
+        ("json", "[" * 100_000, "не JSON", "not JSON"),
+    ],
+)  # fmt: skip
+def test_unreadable_recipes_are_told_in_one_line(suffix: str, text: str, ru: str, en: str, tmp_path: Path) -> None:
+    (tmp_path / f"r.{suffix}").write_text(text)
+    with pytest.raises(BadRecipe) as caught:
+        read_recipe_file(tmp_path / f"r.{suffix}")
+    told = {lang: caught.value.sentence(lang) for lang in ("ru", "en")}
+    assert ru in told["ru"] and en in told["en"]
+    assert "\n" not in told["ru"] + told["en"]
+
+
+def test_yaml_may_give_again_what_it_merges_in(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "method: ties\nparameters: &all {ties_density: 0.8}\nparts:\n  encoder: {<<: *all, ties_density: 0.9}\n"
+    )
+    recipe = read_recipe_file(tmp_path / "r.yaml").recipe
+    assert recipe == MergeRecipe.build("ties", {"ties_density": 0.8}, parts={"encoder": {"ties_density": 0.9}})
+
+
 @pytest.mark.parametrize("value", [None, True, "0.5", float("nan"), 10**400, [0.5], {}, -1e-9, 1.0000001])
 def test_values_that_are_no_share(value: Any) -> None:
     with pytest.raises(BadParameter) as caught:
