@@ -23,6 +23,20 @@ from merger.registry import methods
 
 torch = pytest.importorskip("torch")
 SOURCES = {"two": ("a", "b"), "many": ("a", "b", "c")}
+# Beyond the defaults: angles of rows, one threshold for the whole model, values that differ between parts and layers.
+BEYOND_DEFAULTS: dict[str, dict[str, Any]] = {
+    "nuslerp by rows": {"method": "nuslerp", "parameters": {"scope": "row", "weights": [1.0, 3.0]}},
+    "ties-merging over the model": {"method": "ties-merging", "parameters": {"scope": "model", "density": 0.3}},
+    "slerp with parts": {
+        "method": "slerp",
+        "parts": {"encoder": {"slerp_t": [0.1, 0.9]}, "cross_attention": {"slerp_t": 0.3}},
+    },
+    "della with parts": {
+        "method": "della",
+        "parameters": {"seed": 3},
+        "parts": {"decoder": {"density": [0.3, 0.7], "weights": [[1, 0, 1], [0.2, 0.5, 0.3]]}},
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +79,23 @@ def units_apart(one: Any, other: Any) -> Any:
 def test_gpu_and_cpu_agree_within_one_unit(
     method: str, dtype: str, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    recipe = MergeRecipe.build(method)
+    agree_within_one_unit(MergeRecipe.build(method), dtype, checkpoints, tmp_path)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", BEYOND_DEFAULTS)
+@pytest.mark.usefixtures("cuda")
+def test_beyond_the_defaults_too(case: str, checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    agree_within_one_unit(MergeRecipe.from_json(BEYOND_DEFAULTS[case]), "F16", checkpoints, tmp_path)
+
+
+def agree_within_one_unit(recipe: MergeRecipe, dtype: str, checkpoints: dict[str, Path], tmp_path: Path) -> None:
     on_cpu = merged(recipe, checkpoints, tmp_path / "cpu", "cpu", dtype)
     on_gpu = merged(recipe, checkpoints, tmp_path / "gpu", "cuda:0", dtype)
     assert on_cpu.keys() == on_gpu.keys()
     worst = max(int(units_apart(on_cpu[name], on_gpu[name]).max()) for name in on_cpu)
     different = sum(int((units_apart(on_cpu[name], on_gpu[name]) > 0).sum()) for name in on_cpu)
-    print(f"{method} {dtype}: at most {worst} units apart, {different} elements differ")
+    print(f"{recipe.method} {dtype}: at most {worst} units apart, {different} elements differ")
     assert worst <= 1
 
 
@@ -79,7 +103,7 @@ def test_gpu_and_cpu_agree_within_one_unit(
 @pytest.mark.parametrize("method", ["direct", "slerp", "ties", "ties-merging"])
 @pytest.mark.usefixtures("cuda")
 def test_the_shape_of_whisper_tiny_too(method: str, tmp_path: Path) -> None:
-    test_gpu_and_cpu_agree_within_one_unit(method, "F16", make_checkpoints(tmp_path, "tiny"), tmp_path)
+    agree_within_one_unit(MergeRecipe.build(method), "F16", make_checkpoints(tmp_path, "tiny"), tmp_path)
 
 
 @pytest.fixture
@@ -114,17 +138,22 @@ def test_devices_that_are_not_there_are_refused(device: str, checkpoints: dict[s
     assert not (tmp_path / "out").exists()
 
 
-def test_torch_on_the_cpu_agrees_within_one_unit(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+ON_TORCH: dict[str, dict[str, Any]] = {
+    **{name: {"method": name} for name in ("direct", "slerp", "ties", "ties-merging", "nuslerp", "della", "sce")},
+    **BEYOND_DEFAULTS,
+}
+
+
+@pytest.mark.parametrize("case", ON_TORCH)
+def test_torch_on_the_cpu_agrees_within_one_unit(case: str, checkpoints: dict[str, Path], tmp_path: Path) -> None:
     """The arithmetic of a GPU, run by torch on the CPU: what can be tested of it everywhere."""
     from merger.arithmetic import TorchArithmetic
 
+    recipe = MergeRecipe.from_json(ON_TORCH[case])
     with pytest.MonkeyPatch.context() as patch:
-        for method in ("direct", "slerp", "ties", "ties-merging", "nuslerp", "della", "sce"):
-            recipe = MergeRecipe.build(method)
-            patch.setattr("merger.disk.choose_arithmetic", lambda _: TorchArithmetic("cpu"))
-            on_torch = merged(recipe, checkpoints, tmp_path / "torch", "cpu", "F16")
-            patch.undo()
-            plain = merged(recipe, checkpoints, tmp_path / "plain", "cpu", "F16")
-            assert max(int(units_apart(plain[name], on_torch[name]).max()) for name in plain) <= 1
-            shares = [float((units_apart(plain[name], on_torch[name]) > 0).float().mean()) for name in plain]
-            assert np.mean(shares) < 1e-4
+        patch.setattr("merger.disk.choose_arithmetic", lambda _: TorchArithmetic("cpu"))
+        on_torch = merged(recipe, checkpoints, tmp_path / "torch", "cpu", "F16")
+    plain = merged(recipe, checkpoints, tmp_path / "plain", "cpu", "F16")
+    assert max(int(units_apart(plain[name], on_torch[name]).max()) for name in plain) <= 1
+    shares = [float((units_apart(plain[name], on_torch[name]) > 0).float().mean()) for name in plain]
+    assert np.mean(shares) < 1e-4
