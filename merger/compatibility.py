@@ -13,6 +13,7 @@ from merger.bilingual import Text
 from merger.checkpoint import Checkpoint, is_hub_id, open_checkpoint, peek_config, read_json
 from merger.errors import CorruptFile, Fault, IncompatibleModels, MissingFile
 from merger.layout import TIED_HEAD
+from merger.sidecars import choose_sidecars
 
 Mismatch = Fault
 
@@ -76,8 +77,13 @@ def open_all(
     return {key: open_checkpoint(path, allowed_roots=allowed_roots) for key, path in paths.items()}
 
 
-def compare(a: Checkpoint, b: Checkpoint, *others: Checkpoint, base: Checkpoint | None = None) -> Compatibility:
-    """Compare all models with the first; reads configs, headers and tokenizers (weights only for a stored head)."""
+def compare(
+    a: Checkpoint, b: Checkpoint, *others: Checkpoint, base: Checkpoint | None = None, donor: Checkpoint | None = None
+) -> Compatibility:
+    """Compare all models with the first; reads configs, headers and sidecars (weights only for a stored head).
+
+    `donor` is the model that gives config and tokenizer, the first unless given.
+    """
     mismatches: list[Mismatch] = []
     warnings: list[Text] = []
     if a.config.get("model_type") != "whisper":
@@ -89,7 +95,8 @@ def compare(a: Checkpoint, b: Checkpoint, *others: Checkpoint, base: Checkpoint 
             )
         )
     mismatches.extend(_unsupported(a))
-    for other in (b, *others, *([base] if base is not None else [])):
+    rest = (b, *others, *([base] if base is not None else []))
+    for other in rest:
         mismatches.extend(_config_mismatches((a.name, a.config), (other.name, other.config)))
         mismatches.extend(_unsupported(other))
         if not any(mismatch.parameter == "architecture" for mismatch in mismatches):
@@ -103,7 +110,7 @@ def compare(a: Checkpoint, b: Checkpoint, *others: Checkpoint, base: Checkpoint 
                     f"Different precision: “{a.name}” {a.dtype}, “{other.name}” {other.dtype}; computed in F32.",
                 )
             )
-    warnings.extend(_sidecar_warnings(a))
+    warnings.extend(choose_sidecars((a, *rest), donor or a)[1])
     return Compatibility(mismatches, warnings)
 
 
@@ -229,38 +236,3 @@ def _runs(ids: Sequence[int]) -> str:
             runs.append([index])
     shown = ["–".join(map(str, run)) for run in runs[:LISTED_RUNS]]
     return ", ".join([*shown, *(["…"] if len(runs) > LISTED_RUNS else [])])
-
-
-def _sidecar_warnings(model: Checkpoint) -> list[Text]:
-    """Files that transformers needs and the donor lacks, and a stale preprocessor."""
-    warnings = []
-    has = model.sidecars.keys()
-    if "generation_config.json" not in has:
-        warnings.append(
-            Text(
-                f"У «{model.name}» нет generation_config.json: результат не будет знать языков и задач.",
-                f"“{model.name}” has no generation_config.json: the result will not know languages and tasks.",
-            )
-        )
-    if not has & {"preprocessor_config.json", "processor_config.json"}:
-        warnings.append(
-            Text(
-                f"У «{model.name}» нет preprocessor_config.json: результат нельзя будет открыть как WhisperProcessor.",
-                f"“{model.name}” has no preprocessor_config.json: WhisperProcessor will not open the result.",
-            )
-        )
-    elif "preprocessor_config.json" in has:
-        bins = read_json(model.sidecars["preprocessor_config.json"]).get("feature_size")
-        due = model.config.get("num_mel_bins")
-        if bins is not None and bins != due:
-            warnings.append(
-                Text(
-                    f"У «{model.name}» preprocessor_config.json от другой версии: {bins} полос вместо {due}.",
-                    f"“{model.name}” has another version's preprocessor_config.json: {bins} bins instead of {due}.",
-                )
-            )
-    if not has & {"tokenizer.json", "vocab.json"}:
-        warnings.append(
-            Text(f"У «{model.name}» нет словаря.", f"“{model.name}” has no tokenizer.")
-        )
-    return warnings

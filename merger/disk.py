@@ -147,7 +147,7 @@ def _check(tasks: Sequence[_Task], sources: Mapping[str, Checkpoint], donor: str
     for task in tasks:
         require_fit(task.recipe, sources)
     models = [model for key, model in sources.items() if key != BASE]
-    verdict = compare(models[0], *(models[1:] or models), base=sources.get(BASE))
+    verdict = compare(models[0], *(models[1:] or models), base=sources.get(BASE), donor=sources[donor])
     verdict.raise_if_incompatible()
     for task in tasks:
         _check_target(task.target, sources)
@@ -246,7 +246,9 @@ class _Run:
         head = any(tensor.name == TIED_HEAD for tensor in self.plan.tensors)
         main_dtype = max(self.plan.tensors, key=lambda tensor: tensor.nbytes).dtype
         donor = self.sources[record.donor]
-        task.warnings += [*shared, *write_sidecars(folder, list(self.sources.values()), donor, main_dtype, head)]
+        task.warnings += shared
+        givers = [self.sources[key] for key in sorted(self.sources, key=BASE.__eq__)]  # the base last, as in _check
+        write_sidecars(folder, givers, donor, main_dtype, head)
         write_json(folder / RECIPE_FILE, record.to_json(hashes))
         (folder / CARD_FILE).write_text(model_card(record, task.warnings), encoding="utf-8")
         write_checksums(folder, self.plan, headers, output.digests)

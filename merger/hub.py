@@ -58,8 +58,8 @@ def _without_safetensors(hub_id: str, rules: HubRules) -> UnsafeFormat | Missing
         return UnsafeFormat(file=f"{hub_id}/{pickled[0]}")
     detail = Text(f"у модели «{hub_id}» нет весов в safetensors", f"“{hub_id}” has no weights in safetensors")
     advice = Text(
-        f"Выберите другую модель; если веса записаны в pickle: {UnsafeFormat.remedy_text.ru}",
-        f"Choose another model; if its weights are pickled: {UnsafeFormat.remedy_text.en}",
+        f"Возможно, её веса записаны в pickle. {UnsafeFormat.remedy_text.ru}",
+        f"Its weights may be pickled. {UnsafeFormat.remedy_text.en}",
     )
     return MissingFile(file="model.safetensors", detail=detail, advice=advice)
 
