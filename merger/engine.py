@@ -19,7 +19,7 @@ import numpy as np
 from merger.arithmetic import Arithmetic
 from merger.digests import new_digest
 from merger.dtypes import WIDTH
-from merger.errors import Cancelled, NonfiniteWeights
+from merger.errors import Cancelled, NonfiniteResult, NonfiniteWeights
 from merger.layout import Place, place_of
 from merger.operators import Linear, Operator
 from merger.output import OutputFile
@@ -76,6 +76,10 @@ class MethodFailed(Exception):
         self.output, self.cause = output, cause
 
 
+def _shown(tensors: Sequence[str]) -> list[str]:
+    return sorted(tensors)[:REPORTED_TENSORS] + (["…"] if len(tensors) > REPORTED_TENSORS else [])
+
+
 class Engine:
     """Merges all tensors of the sources into the outputs."""
 
@@ -93,14 +97,15 @@ class Engine:
         self._lock = threading.Lock()
         self._done_bytes = 0
         self._failure: BaseException | None = None
-        self._nonfinite: dict[str, list[str]] = {}
+        self._nonfinite: dict[str, list[str]] = {}  # tensors by source
+        self._overflown: dict[str, list[str]] = {}  # tensors by method, where the sources were finite
         self._base = files.keys.index(BASE) if BASE in files.keys else None
         self._sources = [index for index, key in enumerate(files.keys) if key != BASE]
 
     def run(self, on_progress: Callable[[int], None], cancelled: Callable[[], bool]) -> None:
         """Merge everything. `on_progress(bytes written)` and `cancelled()` are called from this thread.
 
-        Raises Cancelled, NonfiniteWeights, IncompleteFile, MethodFailed, OSError.
+        Raises Cancelled, NonfiniteWeights, NonfiniteResult, IncompleteFile, MethodFailed, OSError.
         """
         self._survey(cancelled)
         count = self._arithmetic.threads or min(os.cpu_count() or 1, MAX_WORKERS)
@@ -150,9 +155,9 @@ class Engine:
 
     def _raise_nonfinite(self) -> None:
         for key, tensors in self._nonfinite.items():
-            listed = sorted(tensors)
-            shown = listed[:REPORTED_TENSORS] + (["…"] if len(listed) > REPORTED_TENSORS else [])
-            raise NonfiniteWeights(file=self._names.get(key, key), tensors=shown)
+            raise NonfiniteWeights(file=self._names.get(key, key), tensors=_shown(tensors))
+        for method, tensors in self._overflown.items():
+            raise NonfiniteResult(method=method, tensors=_shown(tensors))
 
     def _work(self, tensors: itertools.count[int], workers: int) -> None:
         buffers = Buffers(RESIDENT_BYTES // (workers * len(self._files.keys)))
@@ -244,14 +249,15 @@ class Engine:
             spoilt[:-1] = [not arithmetic.finite(raw, kind) for raw, kind in zip(raws, job.dtypes, strict=True)]
             spoilt[-1] = not arithmetic.finite(out, dtype)
         if spoilt.any():
-            names = [self._files.keys[index] for index in job.used] + [f"result {job.output.recipe.method}"]
-            for name in itertools.compress(names, spoilt):
-                self._note_nonfinite(name, tensor.place)
+            for index in itertools.compress(job.used, spoilt):
+                self._note_nonfinite(self._nonfinite, self._files.keys[index], tensor.place)
+            if not spoilt[:-1].any():
+                self._note_nonfinite(self._overflown, job.output.recipe.method, tensor.place)
             spoilt[:] = 0
 
-    def _note_nonfinite(self, key: str, place: Place) -> None:
+    def _note_nonfinite(self, tensors: dict[str, list[str]], key: str, place: Place) -> None:
         with self._lock:
-            found = self._nonfinite.setdefault(key, [])
+            found = tensors.setdefault(key, [])
             if place.name not in found:
                 found.append(place.name)
             if len(found) > REPORTED_TENSORS:

@@ -9,6 +9,7 @@
     │   ├── MissingShard             MISSING_SHARD
     │   ├── MissingFile              MISSING_FILE
     │   └── NonfiniteWeights         NONFINITE_WEIGHTS   NaN or infinity
+    │       └── NonfiniteResult      NONFINITE_WEIGHTS   in the result of finite sources
     ├── IncompatibleModels           INCOMPATIBLE_MODELS all mismatches at once
     ├── BadParameter                 BAD_PARAMETER       all faults at once
     ├── BadRecipe                    BAD_RECIPE
@@ -224,6 +225,19 @@ class NonfiniteWeights(ModelFileError):
         "Такая модель испорчена при обучении или преобразовании: возьмите другую контрольную точку"
         " или сохраните результат в float32.",
         "Such a model was spoilt in training or conversion: take another checkpoint, or save the result as float32.",
+    )
+
+
+class NonfiniteResult(NonfiniteWeights):
+    """Finite sources gave NaN or infinity. Facts: `method`, `tensors` (up to five names)."""
+
+    sentence_text = Text(
+        "Результат метода {method} не помещается в свою точность: бесконечность или NaN, тензоры: {tensors}.",
+        "The result of {method} does not fit its precision: infinity or NaN, in: {tensors}.",
+    )
+    remedy_text = Text(
+        "Сохраните результат в float32 (--dtype F32) или возьмите коэффициенты поменьше.",
+        "Save the result as float32 (--dtype F32), or take smaller coefficients.",
     )
 
 

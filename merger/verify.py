@@ -132,7 +132,7 @@ def verify_folder(folder: str | Path, on_progress: Callable[[int, int], None] | 
     record = read_json(path / RECIPE_FILE)
     tensors: dict[str, TensorEntry] = {}
     for name, expected in _weight_headers(checksums).items():
-        header = read_header(path / name)
+        header = read_header(_present(path, name))
         _check_header(path / name, expected, header.data_start)
         record = _check_recipe(path, header.metadata)
         tensors |= header.tensors
@@ -162,11 +162,20 @@ def _name(checksums: Mapping[str, Any]) -> str:
     return files[0] if len(files) == 1 else INDEX_FILE
 
 
+def _present(folder: Path, name: str) -> Path:
+    """A file that the record names. Raises MissingFile."""
+    if "/" in name or not (folder / name).is_file():
+        advice = Text(
+            "Скопируйте папку заново или повторите слияние: её файл потерян.",
+            "Copy the folder again or repeat the merge: a file of it is lost.",
+        )
+        raise MissingFile(file=name, detail=Text("файл результата", "a file of the result"), advice=advice)
+    return folder / name
+
+
 def _check_files(folder: Path, files: Mapping[str, str]) -> None:
     for name, expected in files.items():
-        file = folder / name
-        if "/" in name or not file.is_file():
-            raise MissingFile(file=name, detail=Text("файл результата", "a file of the result"))
+        file = _present(folder, name)
         if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
             raise CorruptFile(file=name, detail=Text("файл изменился", "the file has changed"))
 

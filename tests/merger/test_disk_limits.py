@@ -19,6 +19,7 @@ from merger.errors import (
     BadRecipe,
     Cancelled,
     IncompatibleModels,
+    NonfiniteResult,
     NonfiniteWeights,
     OutputIsInput,
     OutputNotWritable,
@@ -153,6 +154,28 @@ def test_nonfinite_sources_are_named(method: str, value: float, tiny_pair: TinyP
         merge_to_folder(recipe, opened(TinyPair(tiny_pair.base, tiny_pair.a, broken), base=True), tmp_path / "out")
     assert caught.value.facts["file"] == "broken"
     assert name in caught.value.sentence("ru")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_result_that_overflows_is_told_as_that(count: int, tiny_pair: TinyPair, tmp_path: Path) -> None:
+    folders = [tmp_path / key for key in "ab"]
+    names = sorted(open_checkpoint(tiny_pair.a).tensors)[:count]
+    for folder, source in zip(folders, (tiny_pair.a, tiny_pair.b), strict=True):
+        shutil.copytree(source, folder)
+        tensors = load_file(folder / "model.safetensors")
+        for name in names:
+            tensors[name][..., 0] = 60000.0
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    recipe = MergeRecipe.build("task-arithmetic", {"scale": 2.0})
+    sources = opened(TinyPair(tiny_pair.base, *folders), base=True)
+    with pytest.raises(NonfiniteResult) as caught:
+        merge_to_folder(recipe, sources, tmp_path / "out")
+    told = {lang: caught.value.sentence(lang) for lang in ("ru", "en")}
+    assert told["ru"].startswith("Результат метода task-arithmetic") and "бесконечность" in told["ru"]
+    assert told["en"].startswith("The result of task-arithmetic")
+    shown = caught.value.facts["tensors"]
+    assert len(shown) == min(count, 6) and set(shown) <= {*names, "…"}
     assert not (tmp_path / "out").exists()
 
 

@@ -16,7 +16,7 @@ from merger.checkpoint import open_checkpoint
 from merger.commands import main
 from merger.digests import PIECES, PieceDigest
 from merger.disk import Progress, merge_outputs, merge_to_folder
-from merger.errors import Cancelled, CorruptFile
+from merger.errors import Cancelled, CorruptFile, MissingFile
 from merger.output import OutputFile
 from merger.provenance import METADATA_KEY
 from merger.recipe import MergeRecipe
@@ -43,6 +43,17 @@ def test_verify_finds_what_changed(tiny_pair: TinyPair, tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text().replace("0.5", "0.4"))
     with pytest.raises(CorruptFile, match=r"recipe.json"):
         verify_folder(out)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_lost_file_of_a_result_is_told_as_that(name: str, tiny_pair: TinyPair, tmp_path: Path) -> None:
+    merge_to_folder(HALF, opened(tiny_pair), tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    with pytest.raises(MissingFile) as caught:
+        verify_folder(tmp_path / "out")
+    assert name in caught.value.sentence("ru") and "a file of the result" in caught.value.sentence("en")
+    assert "config.json" not in caught.value.remedy("ru") + caught.value.remedy("en")
+    assert "повторите слияние" in caught.value.remedy("ru") and "repeat the merge" in caught.value.remedy("en")
 
 
 def spoil_a_byte(monkeypatch: pytest.MonkeyPatch, offset: int) -> None:

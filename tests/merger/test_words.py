@@ -92,7 +92,8 @@ def test_every_error_has_both_languages_and_survives_pickling(kind: type[Whisper
         error = kind(faults=[Fault(Text("а", "a"), Text("б", "b"))])
     else:
         error = kind(file="f", detail=Text("д", "d"), path="p", files=["x"], needed="1", free="0", device="cpu",
-                     model="m", tensors=["t"], index="i", expected=2, found=1, size="2", limit="1")  # fmt: skip
+                     model="m", method="x", tensors=["t"], index="i", expected=2, found=1, size="2",
+                     limit="1")  # fmt: skip
     for lang in ("ru", "en"):
         told = error.to_json(lang)
         assert told["code"] == kind.code and told["sentence"] and told["remedy"]
