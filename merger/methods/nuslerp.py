@@ -59,6 +59,7 @@ def _row_grams(view: TensorView, row: int) -> np.ndarray:
         "SLERP with weights for shares; the angle may be taken for each neuron by itself.",
     ),
     sources="two",
+    paper="mergekit (nuslerp)",
     endpoint={"weights": (1.0, 0.0)},
     mirror=reversed_weights,
 )

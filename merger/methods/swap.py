@@ -19,6 +19,7 @@ _OTHER = {"a": "b", "b": "a"}
         "The ears of one model and the pen of the other, unmixed: shows where a difference comes from.",
     ),
     sources="two",
+    paper="Whisper (encoder, decoder)",
     endpoint={"encoder_from": "a", "decoder_from": "a"},
     mirror=lambda given: {key: _OTHER[value] for key, value in given.items()},
 )
