@@ -12,7 +12,8 @@ from merger.engine import BASE
 from merger.provenance import Record
 
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
-_LICENCE = re.compile(r"^license:\s*[\"']?([\w.+-]+)", re.MULTILINE)
+_LICENCE = re.compile(r"^license:[ \t]*[\"']?([\w.+-]+)", re.MULTILINE)
+_UNNAMED = frozenset({"other", "unknown"})  # what a card says of a licence without naming it
 
 
 def licence_of(checkpoint: Checkpoint) -> str | None:
@@ -25,16 +26,23 @@ def licence_of(checkpoint: Checkpoint) -> str | None:
     return found.group(1) if found else None
 
 
+def common_licence(sources: Iterable[Checkpoint]) -> str | None:
+    """The licence that every source names, the base too; None if one names none or another."""
+    licences = {licence_of(model) for model in sources}
+    return licences.pop() if len(licences) == 1 and not licences & _UNNAMED else None
+
+
 def licence_warning(sources: Mapping[str, Checkpoint]) -> Text | None:
-    """A warning if the parents name different licences."""
-    licences = {model.name: licence_of(model) for key, model in sources.items() if key != BASE}
-    known = {licence for licence in licences.values() if licence}
-    if len(known) < 2:
+    """A warning if a source names a licence and the result cannot bear it, because another names none or another."""
+    licences = [(model.name, licence_of(model)) for model in sources.values()]
+    if not any(licence for _, licence in licences) or common_licence(sources.values()):
         return None
-    listed = ", ".join(f"{name}: {licence or '?'}" for name, licence in licences.items())
+    listed = ", ".join(f"{name}: {licence or '?'}" for name, licence in licences)
     return Text(
-        f"У исходных моделей разные лицензии ({listed}): проверьте, можно ли распространять результат.",
-        f"The parents have different licences ({listed}): check whether the result may be passed on.",
+        f"Лицензии исходных моделей различаются или не указаны ({listed}): в карточке результата лицензии нет,"
+        " проверьте, можно ли его распространять.",
+        f"The licences of the source models differ or are not named ({listed}): the card of the result names none;"
+        " check whether it may be passed on.",
     )
 
 
@@ -73,9 +81,9 @@ def _front_matter(record: Record, parents: Sequence[Checkpoint], base: Checkpoin
     hub_ids = [model.hub_id for model in [*parents, *([base] if base else [])] if model.hub_id]
     if hub_ids:
         lines += ["base_model:", *(f"- {hub_id}" for hub_id in _unique(hub_ids)), "base_model_relation: merge"]
-    licences = {licence for model in parents if (licence := licence_of(model))}
-    if len(licences) == 1:
-        lines.append(f"license: {licences.pop()}")
+    licence = common_licence(record.sources.values())
+    if licence is not None:
+        lines.append(f"license: {licence}")
     return "\n".join([*lines, "tags:", "- merge", "- whisper", f"- whisper-merge-{record.recipe.method}", "---"])
 
 
