@@ -297,8 +297,8 @@ class OutputNotWritable(WhisperMergeError):
         "“{path}” cannot be written: {detail}.",
     )
     remedy_text = Text(
-        "Укажите папку, в которую у вас есть право записи.",
-        "Name a folder that you may write to.",
+        "Укажите другую папку, в которую можно писать.",
+        "Name another folder, one that can be written.",
     )
 
 

@@ -23,22 +23,20 @@ from merger.errors import DiskFull, OutputNotWritable
 from merger.space import free_bytes, size_text
 
 MARK = ".merging-"
-# What a file system answers when a folder cannot be made or written there.
-REFUSALS = frozenset(
-    {
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-        errno.ENOTDIR,
-        errno.EEXIST,
-        errno.ENOENT,
-        errno.EEXIST,
-        errno.ENAMETOOLONG,
-        errno.ELOOP,
-        errno.EBUSY,
-        errno.EXDEV,
-    }
-)
+# What a file system answers when a folder cannot be made or written there, in words.
+REFUSALS = {
+    errno.EACCES: Text("нет прав", "permission denied"),
+    errno.EPERM: Text("это запрещено", "it is not permitted"),
+    errno.EROFS: Text("диск только для чтения", "the file system is read-only"),
+    errno.ENOTDIR: Text("на пути стоит файл, а не папка", "a file stands in the path where a folder is due"),
+    errno.EEXIST: Text("на этом месте стоит файл", "a file is in the way"),
+    errno.EISDIR: Text("это папка", "it is a folder"),
+    errno.ENOENT: Text("такой папки нет", "there is no such folder"),
+    errno.ENAMETOOLONG: Text("имя слишком длинное", "the name is too long"),
+    errno.ELOOP: Text("ссылки ведут по кругу", "the links go round in a circle"),
+    errno.EBUSY: Text("папка занята системой", "the folder is in use by the system"),
+    errno.EXDEV: Text("это другой диск", "it is another file system"),
+}
 MOUNT_POINT = Text(
     "это точка монтирования, её нельзя заменить целиком; назовите папку внутри неё",
     "it is a mount point and cannot be replaced as a whole; name a folder inside it",
@@ -56,8 +54,7 @@ def disk_errors(path: Path, needed: int = 0) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise DiskFull(needed=size_text(needed), free=size_text(free_bytes(path))) from error
         if error.errno in REFUSALS:
-            detail = Text(f"{error.strerror}", f"{error.strerror}")
-            raise OutputNotWritable(path=path.name, detail=detail) from error
+            raise OutputNotWritable(path=path.name or str(path), detail=REFUSALS[error.errno]) from error
         raise
 
 

@@ -88,6 +88,17 @@ class TestOutputFolder:
         assert "текущая папка" in caught.value.sentence("ru")
         assert list(tmp_path.iterdir()) == []
 
+    def test_why_a_place_cannot_be_written_is_said_in_the_language(self, tiny_pair: TinyPair, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        for target, ru, en in (
+            (tmp_path / "file" / "out", "на этом месте стоит файл", "a file is in the way"),
+            (tmp_path / "file" / "in" / "out", "на пути стоит файл", "a file stands in the path"),
+            (tmp_path / ("x" * 300), "имя слишком длинное", "the name is too long"),
+        ):
+            with pytest.raises(OutputNotWritable) as caught:
+                merge_to_folder(HALF, opened(tiny_pair), target)
+            assert ru in caught.value.sentence("ru") and en in caught.value.sentence("en")
+
     def test_output_that_is_or_overlaps_an_input_is_refused(self, tiny_pair: TinyPair, tmp_path: Path) -> None:
         link = tmp_path / "link"
         link.symlink_to(tiny_pair.a)

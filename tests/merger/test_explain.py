@@ -135,3 +135,10 @@ def test_on_the_command_line(
     assert main(["explain", *places, "--json", "--lang=en", "--save", str(tmp_path / "found.json")]) == 0
     assert json.loads(capsys.readouterr().out) == found
     assert json.loads((tmp_path / "found.json").read_text()) == found
+
+
+def test_saving_onto_a_folder_is_refused(
+    tiny_pair: TinyPair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", str(tiny_pair.a), str(tiny_pair.b), "--save", str(tmp_path), "--lang", "en"]) == 1
+    assert "OUTPUT_NOT_WRITABLE" in (told := capsys.readouterr().err) and "it is a folder" in told
