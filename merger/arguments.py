@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +15,22 @@ from merger.engine import BASE
 from merger.errors import BadParameter, Fault
 from merger.flags import fault, parameter_flags
 from merger.layout import COMPONENTS
+from merger.params import number_from
 from merger.plan import Verify, parse_shard_size
 from merger.recipe import MergeRecipe
 from merger.recipe_file import StoredRecipe, read_recipe_file
+from merger.recorded import ANY_SOURCES_FLAG, RecordedSources
 from merger.registry import get_method, methods
 
 ALL = "all"
+WEIGHTS_FLAG = "--weights"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 
 
 @dataclass(frozen=True)
 class MergeRequest:
-    """What a command line asks for. `recipes` maps a subfolder ("" for the output folder itself) to its recipe."""
+    """What a command line asks for. `recipes` maps a subfolder ("" for the output folder itself) to its recipe;
+    `recorded` are the models that the sources have to be, if any."""
 
     recipes: Mapping[str, MergeRecipe]
     sources: Mapping[str, str]
@@ -35,6 +40,7 @@ class MergeRequest:
     dtype: str | None
     max_shard_bytes: int | None = None
     verify: Verify = "written"
+    recorded: RecordedSources | None = None
 
 
 def read_request(given: Mapping[str, Any], found: Sequence[Fault] = ()) -> MergeRequest:
@@ -45,9 +51,10 @@ def read_request(given: Mapping[str, Any], found: Sequence[Fault] = ()) -> Merge
     stored: StoredRecipe | None = None
     try:
         if "--recipe" in given:
-            stored = _stored_recipe(given)
+            stored = _stored_recipe(given, weights)
             recipes = {"": stored.recipe}
             sources = {**stored.recipe.sources, **sources}
+            sources = stored.sources.arranged(sources) if stored.sources else sources
         else:
             recipes = _flag_recipes(given, weights)
     except BadParameter as error:
@@ -65,11 +72,14 @@ def read_request(given: Mapping[str, Any], found: Sequence[Fault] = ()) -> Merge
     donor = given.get("--donor") or (stored and stored.donor) or next(key for key in sources if key != BASE)
     output = Path(given["--output-dir"]).expanduser()
     device = given.get("--device", "auto")
-    return MergeRequest(recipes, sources, output, device, donor, dtype, max_shard_bytes, cast(Verify, verify))
+    recorded = stored.sources if stored and ANY_SOURCES_FLAG not in given else None
+    return MergeRequest(
+        recipes, sources, output, device, donor, dtype, max_shard_bytes, cast(Verify, verify), recorded
+    )
 
 
 def _missing(given: Mapping[str, Any], sources: Mapping[str, str]) -> list[Fault]:
-    """Models and the output folder that should have been named."""
+    """Models, the output folder and the recipe that should have been named."""
     faults = []
     for flag, key in (("--model-a", "a"), ("--model-b", "b")):
         if key not in sources and len([name for name in sources if name != BASE]) < 2:
@@ -85,6 +95,12 @@ def _missing(given: Mapping[str, Any], sources: Mapping[str, str]) -> list[Fault
                 "Не указана папка результата.", "The output folder is missing.",
                 "Добавьте --output-dir ПУТЬ.", "Add --output-dir PATH.", "--output-dir",
             )
+        )  # fmt: skip
+    if ANY_SOURCES_FLAG in given and "--recipe" not in given:
+        faults.append(
+            fault(f"{ANY_SOURCES_FLAG} без --recipe не действует.",
+                  f"{ANY_SOURCES_FLAG} has no effect without --recipe.",
+                  "Уберите его или добавьте --recipe ФАЙЛ.", "Remove it, or add --recipe FILE.", ANY_SOURCES_FLAG)
         )  # fmt: skip
     return faults
 
@@ -120,7 +136,11 @@ def _sources(given: Mapping[str, Any], faults: list[Fault]) -> tuple[dict[str, s
             weights.append(None)
     for text in given.get("--model", ()):
         name, found, rest = text.partition("=")
-        path, weight = _split_weight(rest)
+        try:
+            path, weight = _split_weight(rest)
+        except BadParameter as error:
+            faults.extend(error.faults)
+            continue
         if not found or not path or not _NAME.fullmatch(name) or name in sources or name == BASE:
             faults.append(
                 fault(f"--model: «{text}» непонятно или имя занято.",
@@ -136,22 +156,42 @@ def _sources(given: Mapping[str, Any], faults: list[Fault]) -> tuple[dict[str, s
 
 
 def _split_weight(text: str) -> tuple[str, float | None]:
+    """`PATH:WEIGHT` in its two parts. A path that ends in `:2` itself is written `PATH:2/`. Raises BadParameter."""
     path, colon, weight = text.rpartition(":")
-    if colon and re.fullmatch(r"\d+([.]\d+)?", weight):
-        return path, float(weight)
-    return text, None
+    if not colon or "/" in weight:
+        return text, None
+    try:
+        return path, number_from(weight)
+    except BadParameter:
+        if os.path.exists(os.path.expanduser(text)):
+            return text, None
+    raise BadParameter(
+        faults=[
+            fault(f"--model: после двоеточия нужен вес, «{weight}» — не число, и папки «{text}» нет.",
+                  f"--model: a weight is due after the colon; “{weight}” is no number, nor “{text}” a folder.",
+                  "Пример: --model c=models/c:0.3.", "For example: --model c=models/c:0.3.", "--model")
+        ]
+    )  # fmt: skip
 
 
-def _stored_recipe(given: Mapping[str, Any]) -> StoredRecipe:
+def _stored_recipe(given: Mapping[str, Any], weights: Sequence[float | None]) -> StoredRecipe:
     extra = sorted({"--method", "--part", *parameter_flags()} & set(given))
+    faults = []
     if extra:
         flags = ", ".join(extra)
-        raise BadParameter(
-            faults=[
-                fault(f"Вместе с --recipe нельзя: {flags}.", f"Not together with --recipe: {flags}.",
-                      "Исправьте рецепт в файле.", "Change the recipe in its file.", "--recipe")
-            ]
+        faults.append(
+            fault(f"Вместе с --recipe нельзя: {flags}.", f"Not together with --recipe: {flags}.",
+                  "Исправьте рецепт в файле.", "Change the recipe in its file.", "--recipe")
         )  # fmt: skip
+    if _weighted(weights):
+        faults.append(
+            fault("Вместе с --recipe нельзя указывать вес в --model: веса — в рецепте.",
+                  "Not together with --recipe: a weight in --model. The recipe holds the weights.",
+                  "Уберите вес после двоеточия или исправьте рецепт в файле.",
+                  "Remove the weight after the colon, or change the recipe in its file.", "--model")
+        )  # fmt: skip
+    if faults:
+        raise BadParameter(faults=faults)
     return read_recipe_file(given["--recipe"])
 
 
@@ -161,6 +201,8 @@ def _flag_recipes(given: Mapping[str, Any], weights: Sequence[float | None]) -> 
     names = [spec.name for spec in known if spec.guide] if method == ALL else [get_method(method).name]
     belonging = {declared.flag for name in names for declared in get_method(name).parameters}
     faults = _foreign_flags(given, belonging, method)
+    if _weighted(weights):
+        faults += _ineffective_weights(given, belonging, method)
     parts = _parts(given, names, faults)
     recipes = {}
     for name in names:
@@ -171,7 +213,7 @@ def _flag_recipes(given: Mapping[str, Any], weights: Sequence[float | None]) -> 
                     parameters[declared.key] = declared.parse(given[declared.flag])
                 except BadParameter as error:
                     faults.extend(error.faults)
-            elif declared.key == "weights" and any(weight is not None for weight in weights):
+            elif declared.flag == WEIGHTS_FLAG and _weighted(weights):
                 parameters["weights"] = [1.0 if weight is None else weight for weight in weights]
         own = {component: {key: value for key, value in settings.items() if get_method(name).parameter(key)}
                for component, settings in parts.items()}  # fmt: skip
@@ -184,6 +226,30 @@ def _flag_recipes(given: Mapping[str, Any], weights: Sequence[float | None]) -> 
     if faults:
         raise BadParameter(faults=faults)
     return recipes
+
+
+def _weighted(weights: Sequence[float | None]) -> bool:
+    return any(weight is not None for weight in weights)
+
+
+def _ineffective_weights(given: Mapping[str, Any], belonging: set[str], method: str) -> list[Fault]:
+    """Faults where weights in `--model` would change nothing."""
+    if WEIGHTS_FLAG not in belonging:
+        owners = ", ".join(spec.name for spec in methods().values() if spec.parameter("weights"))
+        own = ", ".join(flag for flag in parameter_flags() if flag in belonging)
+        return [
+            fault(f"Вес в --model не относится к методу {method}.", f"A weight in --model does not belong to {method}.",
+                  f"Уберите вес после двоеточия: ключи метода — {own}. Веса моделей есть у: {owners}.",
+                  f"Remove the weight after the colon: the method's flags are {own}. Weights belong to: {owners}.",
+                  "--model")
+        ]  # fmt: skip
+    if WEIGHTS_FLAG in given:
+        return [
+            fault(f"Веса указаны дважды: в --model и в {WEIGHTS_FLAG}.",
+                  f"Weights are given twice: in --model and in {WEIGHTS_FLAG}.",
+                  "Оставьте одно из двух.", "Keep one of the two.", WEIGHTS_FLAG)
+        ]  # fmt: skip
+    return []
 
 
 def _foreign_flags(given: Mapping[str, Any], belonging: set[str], method: str) -> list[Fault]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import signal
 from collections.abc import Callable, Sequence
@@ -39,8 +40,13 @@ def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
 
 def _language(arguments: Sequence[str]) -> str:
     value = _value_of("--lang", arguments)
+    return value if value in LANGUAGES else preferred_language()
+
+
+def _check_language(arguments: Sequence[str]) -> None:
+    value = _value_of("--lang", arguments)
     if value is None or value in LANGUAGES:
-        return value or preferred_language()
+        return
     raise BadParameter(
         faults=[fault(f"--lang: нет языка «{value}».", f"--lang: there is no language “{value}”.",
                       "Есть ru и en.", "There are ru and en.", "--lang")]
@@ -55,6 +61,7 @@ def _set_up_log(arguments: Sequence[str]) -> None:
     path = _value_of("--log", arguments)
     if path is None:
         return
+    _require_no_model_there("--log", Path(path))
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
@@ -65,6 +72,23 @@ def _set_up_log(arguments: Sequence[str]) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.info("whisper-merge %s, Python %s; arguments: %s", __version__, platform.python_version(), list(arguments))
+
+
+def _require_no_model_there(flag: str, file: Path) -> None:
+    """Raises BadParameter if a file to be written would lie among the weights of a model, or replace them.
+
+    Any model's folder, not only those of the command: the log begins before the sources are known, some of which are
+    named in a recipe or on the Hub.
+    """
+    for folder in {file.parent, Path(os.path.realpath(file)).parent}:
+        # The Hub's cache keeps the bytes themselves in `blobs`, beside the folders of links that are opened.
+        blobs = folder.name == "blobs" and (folder.parent / "snapshots").is_dir()
+        if blobs or any(folder.glob("*.safetensors")):
+            raise BadParameter(
+                faults=[fault(f"{flag}: «{file}» лежит в папке модели, там ничего нельзя менять.",
+                              f"{flag}: “{file}” lies in the folder of a model, where nothing may be changed.",
+                              "Укажите файл в другой папке.", "Name a file in another folder.", flag)]
+            )  # fmt: skip
 
 
 def run_merge(arguments: Sequence[str], lang: str) -> int:
@@ -91,6 +115,8 @@ def _merge(request: MergeRequest, lang: str) -> tuple[list[Any], list[str], str 
     from merger.engine import BASE
 
     sources = open_all(request.sources)
+    if request.recorded is not None:
+        sources = request.recorded.require(sources)
     models = [model.name for key, model in sources.items() if key != BASE]
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -162,6 +188,8 @@ def run_explain(arguments: Sequence[str], lang: str) -> int:
     given, folders = _options(arguments, {"--base", "--save"}, {"--json"})
     if len(folders) != 2:
         raise _usage("python -m merger explain A B [--base S] [--json] [--save FILE]")
+    if "--save" in given:
+        _require_no_model_there("--save", Path(given["--save"]))
     places = {"a": folders[0], "b": folders[1], **({BASE: given["--base"]} if "--base" in given else {})}
     models = open_all(places)
     found = explain(models["a"], models["b"], models.get(BASE))
@@ -221,10 +249,10 @@ def _dispatch(arguments: Sequence[str], lang: str) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit status. Never shows a traceback: that goes to the log."""
-    lang: str = preferred_language()
+    lang = _language(arguments)
     try:
         _set_up_log(arguments)
-        lang = _language(arguments)
+        _check_language(arguments)
         return _dispatch(arguments, lang)
     except (Exception, KeyboardInterrupt) as error:
         return tell(error, lang, "--json" in arguments, log)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from merger.bilingual import Text
 from merger.errors import BadParameter, Fault
+from merger.recorded import ANY_SOURCES_FLAG
 from merger.registry import ParameterSpec, methods
 
 FLAGS: dict[str, tuple[str, Text]] = {
@@ -49,9 +50,11 @@ FLAGS: dict[str, tuple[str, Text]] = {
     "--lang": ("ru|en", Text("язык сообщений", "language of the messages")),
 }  # fmt: skip
 SWITCHES: dict[str, Text] = {
+    ANY_SOURCES_FLAG: Text("с --recipe: применить рецепт результата к другим моделям, чем те, из которых он сделан",
+                           "with --recipe: use a result's recipe on other models than those it was made from"),
     "--json": Text("итог в JSON на стандартный вывод", "a JSON summary on standard output"),
     "--help": Text("эта справка", "this help"),
-}
+}  # fmt: skip
 _REPEATED = frozenset({"--model", "--part"})
 
 

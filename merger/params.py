@@ -75,7 +75,7 @@ class Control:
         raise NotImplementedError
 
 
-def _number_from(text: str) -> float:
+def number_from(text: str) -> float:
     """A decimal number; a comma is accepted as the decimal sign, as Russian writes it."""
     try:
         value = float(text.strip().replace(",", "."))
@@ -103,7 +103,7 @@ class Slider(Control):
     per_part: ClassVar[bool] = True
 
     def parse(self, text: str) -> float:
-        return self.validate(_number_from(text))
+        return self.validate(number_from(text))
 
     def validate(self, value: Any) -> float:
         checked = finite(value)
@@ -147,7 +147,7 @@ class WeightPair(Control):
         parts = text.split(";") if ";" in text else text.split(",")
         if len(parts) != 2:
             raise self._not_a_pair(text)
-        return self.validate([_number_from(part) for part in parts])
+        return self.validate([number_from(part) for part in parts])
 
     def validate(self, value: Any) -> tuple[float, float]:
         if not isinstance(value, (list, tuple)) or len(value) != 2:
@@ -196,7 +196,7 @@ class SourceWeights(Control):
     def parse(self, text: str) -> tuple[float, ...] | None:
         if text.strip() == "equal":
             return None
-        return self.validate([_number_from(part) for part in text.split(";" if ";" in text else ",")])
+        return self.validate([number_from(part) for part in text.split(";" if ";" in text else ",")])
 
     def validate(self, value: Any) -> tuple[float, ...] | None:
         if value is None:

@@ -1,6 +1,8 @@
 """Where a result comes from: the record in `recipe.json` and in the weights' metadata, and the checksums.
 
-Nothing in them depends on the hour, the machine or the folders, so the same inputs and recipe give the same bytes.
+Nothing in them depends on the hour, the machine or where the folders lie, so the same inputs and recipe give the same
+bytes. The names of the models (a folder's own name, or the Hub's) are part of the record: the same weights in a renamed
+folder give the same tensors, and another record, unless an export's own `recipe.json` supplies the names.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from merger.checkpoint import Checkpoint
 from merger.digests import BLAKE3
 from merger.plan import OutputPlan
 from merger.recipe import MergeRecipe
+from merger.recorded import RecordedSource, recorded_order
 
 RECIPE_FILE = "recipe.json"
 CHECKSUMS_FILE = "checksums.json"
@@ -42,7 +45,10 @@ class Record:
 
     def to_json(self, hashes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
         """The record; `hashes` gives the SHA-256 of every weight file of every source."""
-        described = {key: self._source(key, hashes[key]) for key in self.sources}
+        described = {
+            key: RecordedSource(model.name, hashes[key], model.hub_id, model.revision).to_json()
+            for key, model in self.sources.items()
+        }
         record: dict[str, Any] = {
             "format": FORMAT,
             "program": __version__,
@@ -54,18 +60,12 @@ class Record:
             "donor": self.donor,
             "dtype": self.dtype,
             "max_shard_bytes": self.max_shard_bytes,
+            **recorded_order(self.sources),
         }
         if self.reason is not None:
             record["requested_recipe"] = _identity(self.requested)
             record["reason"] = {"ru": self.reason.ru, "en": self.reason.en}
         return record
-
-    def _source(self, key: str, hashes: Mapping[str, str]) -> dict[str, Any]:
-        checkpoint = self.sources[key]
-        described: dict[str, Any] = {"name": checkpoint.name, "sha256": dict(sorted(hashes.items()))}
-        if checkpoint.hub_id:
-            described |= {"hub_id": checkpoint.hub_id, "revision": checkpoint.revision}
-        return described
 
     def metadata(self, hashes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         """The safetensors metadata: what transformers needs, and the record."""

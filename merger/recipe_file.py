@@ -11,6 +11,7 @@ from merger.bilingual import Text
 from merger.dtypes import WIDTH
 from merger.errors import MissingFile
 from merger.recipe import MergeRecipe, parse_json, recipe_fault
+from merger.recorded import RecordedSources
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -23,6 +24,7 @@ class StoredRecipe:
     donor: str | None = None
     dtype: str | None = None
     max_shard_bytes: int | None = None
+    sources: RecordedSources | None = None
 
 
 def read_recipe_file(path: str | Path) -> StoredRecipe:
@@ -49,7 +51,7 @@ def read_recipe_file(path: str | Path) -> StoredRecipe:
     inner = parsed.get("recipe") if isinstance(parsed, Mapping) else None
     if not isinstance(inner, Mapping):
         return StoredRecipe(MergeRecipe.from_json(parsed))
-    return StoredRecipe(MergeRecipe.from_json(inner), *_choices(parsed))
+    return StoredRecipe(MergeRecipe.from_json(inner), *_choices(parsed), _sources(parsed))
 
 
 def _choices(record: Mapping[str, Any]) -> tuple[str | None, str | None, int | None]:
@@ -64,3 +66,15 @@ def _choices(record: Mapping[str, Any]) -> tuple[str | None, str | None, int | N
             "The record of the result is not understood (donor, dtype or max_shard_bytes).",
         )
     return donor, dtype, shard
+
+
+def _sources(record: Mapping[str, Any]) -> RecordedSources | None:
+    """The models of an export's record; None where no hashes tell them. Raises BadRecipe if it is not understood."""
+    try:
+        hashed = any(isinstance(each, Mapping) and "sha256" in each for each in record.get("sources", {}).values())
+        return RecordedSources.from_json(record) if hashed else None
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise recipe_fault(
+            "Запись об исходных моделях непонятна (sources или order).",
+            "The record of the source models is not understood (sources or order).",
+        ) from None

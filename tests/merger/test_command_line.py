@@ -15,6 +15,7 @@ from merger.commands import main
 from merger.flags import parse_arguments
 from tests.conftest import TinyPair
 from tests.factories import make_whisper_folder
+from tests.merger.merging import tree
 from tests.merger.shell import Shell, quiet_log, shell
 
 __all__ = ["quiet_log", "shell"]
@@ -52,6 +53,17 @@ def test_json_summary(shell: Shell) -> None:
         (["--frobnicate"], "Незнакомый ключ", "Unknown argument"),
         (["--recipe", "r.json", "--method", "direct"], "нельзя", "Not together"),
         (["--model", "c"], "непонятно", "unclear"),
+        (["--method", "sce", "--model", "c=C:0.3"], "Вес в --model не относится к методу sce", "not belong to sce"),
+        (["--method", "direct", "--model", "c=C:.3"], "ключи метода — --direct-alpha", "flags are --direct-alpha"),
+        (["--model", "c=C:1"], "Вес в --model не относится к методу all", "does not belong to all"),
+        (["--method", "linear", "--model", "c=C:0.5", "--weights", "1,2,3"], "указаны дважды", "given twice"),
+        (["--recipe", "r.json", "--model", "c=C:7"], "веса — в рецепте", "recipe holds the weights"),
+        (["--method", "linear", "--model", "c=C:-1"], "числа от 0", "numbers from 0"),
+        (["--method", "linear", "--model", "c=C:0.5.1"], "«0.5.1» — не число", "“0.5.1” is no number"),
+        (["--method", "linear", "--model", "c=C:half"], "«half» — не число", "“half” is no number"),
+        (["--method", "linear", "--model", "c=C:nan"], "«nan» — не число", "“nan” is no number"),
+        (["--method", "linear", "--model", "c=C:"], "«» — не число", "“” is no number"),
+        (["--other-sources"], "без --recipe", "without --recipe"),
         (["--method", "direct", "--direct-alpha=0.1", "--direct-alpha=0.2"], "несколько раз", "several times"),
     ],
 )
@@ -124,6 +136,58 @@ def test_model_with_a_colon_in_its_path() -> None:
     request = read_request(given, faults)
     assert request.sources == {"a": "A", "b": "B", "c": "C:/models/x", "d": "y"}
     assert request.recipes[""].parameters["weights"] == (1.0, 1.0, 1.0, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("text", "weight"), [(".5", 0.5), ("1e-3", 0.001), ("0,5", 0.5), ("+2", 2.0), ("2.", 2.0), ("0", 0.0)]
+)
+def test_weights_in_every_usual_spelling(text: str, weight: float) -> None:
+    given, faults = parse_arguments(
+        ["--method=linear", "--model-a=A", "--model-b=B", "--output-dir=O", f"--model=c=d:1/x:{text}"]
+    )
+    request = read_request(given, faults)
+    assert request.sources["c"] == "d:1/x"
+    assert request.recipes[""].parameters["weights"] == (1.0, 1.0, weight)
+
+
+def test_folders_with_a_colon_at_their_end(tmp_path: Path) -> None:
+    words = ["--method=linear", "--model-a=A", "--model-b=B", "--output-dir=O"]
+    (tmp_path / "x:best").mkdir()
+    given, faults = parse_arguments([*words, f"--model=c={tmp_path}/x:best", f"--model=d={tmp_path}/x:2/"])
+    request = read_request(given, faults)
+    assert request.sources["c"] == f"{tmp_path}/x:best" and request.sources["d"] == f"{tmp_path}/x:2/"
+    assert request.recipes[""].parameters["weights"] is None
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "new.json"])
+def test_nothing_is_written_into_a_model(
+    name: str, folder: Path, shell: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(folder)
+    link = tmp_path / "link.json"
+    link.symlink_to(folder / name)
+    for file in (folder / name, link):
+        assert main(["explain", str(folder), str(shell.pair.b), "--save", str(file), "--lang", "en"]) == 2
+        shown = capsys.readouterr()
+        assert f"--save: “{file}” lies in the folder of a model" in shown.err and shown.out == ""
+        status, out, err = shell("--method", "direct", "--log", str(file), "--lang", "en", a=folder)
+        assert status == 2 and f"--log: “{file}” lies in the folder of a model" in err and out == ""
+    assert tree(folder) == before and not shell.out.exists()
+
+
+def test_nothing_is_written_into_the_cache_of_the_hub(
+    tmp_path: Path, shell: Shell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its folders hold links; the weights lie in another folder, without a suffix."""
+    (tmp_path / "snapshots/1").mkdir(parents=True)
+    (tmp_path / "blobs").mkdir()
+    blob = tmp_path / "blobs" / ("0" * 64)
+    blob.write_bytes(b"weights")
+    for file in ("model.safetensors", "config.json"):
+        (tmp_path / "snapshots/1" / file).symlink_to(blob)
+    for place in (blob, tmp_path / "snapshots/1/config.json"):
+        assert shell("--method", "direct", "--log", str(place))[0] == 2
+    assert blob.read_bytes() == b"weights"
 
 
 def test_log_file_has_the_recipe_and_no_secret(shell: Shell, tmp_path: Path) -> None:
