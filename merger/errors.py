@@ -8,6 +8,7 @@
     │   ├── CorruptFile              CORRUPT_FILE        header or bytes contradict themselves
     │   ├── MissingShard             MISSING_SHARD
     │   ├── MissingFile              MISSING_FILE
+    │   ├── UnknownWeights           UNKNOWN_WEIGHTS     beside those that the record knows
     │   └── NonfiniteWeights         NONFINITE_WEIGHTS   NaN or infinity
     │       └── NonfiniteResult      NONFINITE_WEIGHTS   in the result of finite sources
     ├── IncompatibleModels           INCOMPATIBLE_MODELS all mismatches at once
@@ -211,6 +212,20 @@ class MissingFile(ModelFileError):
     def remedy(self, lang: str) -> str:
         advice: Text = self.facts.get("advice", self.remedy_text)
         return advice.get(lang)
+
+
+class UnknownWeights(ModelFileError):
+    """Weight files in a result that its record does not know. Facts: `file` (the folder's name), `files`."""
+
+    code = "UNKNOWN_WEIGHTS"
+    sentence_text = Text(
+        "В папке «{file}» есть файлы весов, которых нет в записи о слиянии: {files}.",
+        "The folder “{file}” holds weight files that the record of the merge does not know: {files}.",
+    )
+    remedy_text = Text(
+        "Уберите их: другая программа может загрузить их вместо проверенных весов.",
+        "Remove them: another program may load them instead of the weights that were verified.",
+    )
 
 
 class NonfiniteWeights(ModelFileError):

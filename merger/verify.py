@@ -18,7 +18,8 @@ from merger.bilingual import Text
 from merger.checkpoint import INDEX_FILE, SINGLE_FILE, open_folder, read_json
 from merger.digests import TensorDigest, digest_of_kind
 from merger.dtypes import WIDTH
-from merger.errors import CorruptFile, MissingFile, NonfiniteWeights, WhisperMergeError
+from merger.errors import CorruptFile, MissingFile, NonfiniteWeights, UnknownWeights, WhisperMergeError
+from merger.hub import PICKLES, WEIGHTS
 from merger.plan import OutputPlan
 from merger.provenance import CHECKSUMS_FILE, METADATA_KEY, READABLE_FORMATS, RECIPE_FILE
 from merger.recipe import MergeRecipe
@@ -28,35 +29,56 @@ READ_BYTES = 4 << 20
 READERS = 2  # one waits for the disk while the other hashes
 
 
-def is_own_result(folder: Path) -> bool:
-    """Whether a folder was written by this program."""
+@dataclass(frozen=True)
+class Checksums:
+    """What `checksums.json` holds: digests by the names of files, of weight files (their headers) and of tensors."""
+
+    files: dict[str, str]
+    headers: dict[str, str]
+    tensors: dict[str, str]
+    kind: object  # of the tensors' digests
+
+
+def read_checksums(folder: Path) -> Checksums:
+    """The checksums of a result. Raises MissingFile, and CorruptFile if they are none of ours or not understood."""
+    content = read_json(folder / CHECKSUMS_FILE)
+    if not any(content.get("format") == known for known in READABLE_FORMATS):
+        detail = Text("это не результат этой программы", "this is no result of this program")
+        raise CorruptFile(file=CHECKSUMS_FILE, detail=detail)
+    weights = content.get("weights")
+    if not isinstance(weights, dict):
+        weights = {}
+    headers = weights["headers"] if "headers" in weights else {SINGLE_FILE: weights.get("header")}  # format 1: one file
+    files, tensors = content.get("files"), weights.get("tensors")
+    return Checksums(_digests(files), _digests(headers), _digests(tensors), weights.get("tensor_digest"))
+
+
+def _digests(table: Any) -> dict[str, str]:
+    if not isinstance(table, dict) or not table or not all(isinstance(digest, str) for digest in table.values()):
+        detail = Text("контрольные суммы записаны не так", "the checksums are not what they should be")
+        raise CorruptFile(file=CHECKSUMS_FILE, detail=detail)
+    return table
+
+
+def _own_checksums(folder: Path) -> Checksums | None:
+    """The checksums of a folder that this program wrote; None of any other."""
     try:
-        return read_json(folder / CHECKSUMS_FILE).get("format") in READABLE_FORMATS
+        return read_checksums(folder)
     except WhisperMergeError:
-        return False
+        return None
 
 
 def foreign_files(folder: Path) -> list[str]:
     """Names in a folder that no merge of ours wrote; empty if the folder is absent, empty or our own result."""
     if not folder.exists():
         return []
-    ours: set[str] = set()
-    own = is_own_result(folder)
-    if own:
-        checksums = read_json(folder / CHECKSUMS_FILE)
-        ours = {CHECKSUMS_FILE, *checksums.get("files", {}), *_weight_headers(checksums)}
+    own = _own_checksums(folder)
+    ours = {CHECKSUMS_FILE, *own.files, *own.headers} if own else set()
     return sorted(
         child.name
         for child in folder.iterdir()
-        if not ((own and child.name in ours) or (child.is_dir() and is_own_result(child)))
+        if not (child.name in ours or (child.is_dir() and _own_checksums(child)))
     )
-
-
-def _weight_headers(checksums: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of the header by weight file; format 1 had one file."""
-    weights = checksums.get("weights", {})
-    headers: dict[str, str] = weights["headers"] if "headers" in weights else {SINGLE_FILE: weights.get("header", "")}
-    return headers
 
 
 def check_written(folder: Path, plan: OutputPlan) -> None:
@@ -80,14 +102,14 @@ def _check_recipe(folder: Path, metadata: dict[str, str]) -> dict[str, Any]:
     record = read_json(folder / RECIPE_FILE)
     try:
         inside = json.loads(metadata.get(METADATA_KEY, "null"))
-    except ValueError:
+    except (ValueError, RecursionError):
         inside = None
     if inside != record:
         detail = Text("рецепт в нём и в весах не совпадает", "it differs from the recipe inside the weights")
         raise CorruptFile(file=RECIPE_FILE, detail=detail)
-    recipe = MergeRecipe.from_json(record["recipe"])
-    if recipe.digest != record.get("digest"):
-        detail = Text("отпечаток рецепта неверен", "the digest of the recipe is wrong")
+    recipe = MergeRecipe.from_json(record.get("recipe", {}))
+    if (recipe.digest, recipe.method) != (record.get("digest"), record.get("performed")):
+        detail = Text("отпечаток или метод рецепта неверен", "the digest or the method of the recipe is wrong")
         raise CorruptFile(file=RECIPE_FILE, detail=detail)
     return record
 
@@ -119,28 +141,26 @@ class Verification:
 def verify_folder(folder: str | Path, on_progress: Callable[[int, int], None] | None = None) -> Verification:
     """Read a result from end to end: headers, every tensor's digest and finiteness, every file, the recipe.
 
-    `on_progress(bytes read, bytes in all)`; what it raises stops the reading. Raises MissingFile, CorruptFile (with
-    the tensor), NonfiniteWeights, …
+    `on_progress(bytes read, bytes in all)`; what it raises stops the reading. Raises MissingFile, UnknownWeights,
+    CorruptFile (with the tensor), NonfiniteWeights, …
     """
     path = Path(folder)
     _require_result(path)
-    checksums = read_json(path / CHECKSUMS_FILE)
-    if checksums.get("format") not in READABLE_FORMATS:
-        detail = Text("это не результат этой программы", "this is no result of this program")
-        raise CorruptFile(file=CHECKSUMS_FILE, detail=detail)
-    _check_files(path, checksums["files"])
+    checksums = read_checksums(path)
+    _check_unknown(path, checksums)
+    _check_files(path, checksums.files)
     record = read_json(path / RECIPE_FILE)
     tensors: dict[str, TensorEntry] = {}
-    for name, expected in _weight_headers(checksums).items():
+    for name, expected in checksums.headers.items():
         header = read_header(_present(path, name))
         _check_header(path / name, expected, header.data_start)
         record = _check_recipe(path, header.metadata)
         tensors |= header.tensors
-    if set(tensors) != set(checksums["weights"]["tensors"]):
+    if set(tensors) != set(checksums.tensors):
         raise CorruptFile(file=_name(checksums), detail=Text("набор тензоров не тот", "it holds other tensors"))
-    _check_tensors(path, tensors, checksums["weights"], on_progress)
+    _check_tensors(path, tensors, checksums, on_progress)
     total = sum(entry.nbytes for entry in tensors.values())
-    return Verification(path, record, len(tensors), total, len(checksums["files"]))
+    return Verification(path, record, len(tensors), total, len(checksums.files))
 
 
 def _require_result(folder: Path) -> None:
@@ -156,9 +176,17 @@ def _require_result(folder: Path) -> None:
         )
 
 
-def _name(checksums: Mapping[str, Any]) -> str:
+def _check_unknown(folder: Path, checksums: Checksums) -> None:
+    """Raises UnknownWeights: what is verified has to be what is loaded."""
+    names = {file.name for pattern in (*WEIGHTS, *PICKLES) for file in folder.glob(pattern)}
+    unknown = sorted(names - checksums.headers.keys() - checksums.files.keys())
+    if unknown:
+        raise UnknownWeights(file=folder.resolve().name, files=unknown)
+
+
+def _name(checksums: Checksums) -> str:
     """What to call the weights as a whole."""
-    files = list(_weight_headers(checksums))
+    files = list(checksums.headers)
     return files[0] if len(files) == 1 else INDEX_FILE
 
 
@@ -190,7 +218,7 @@ def _check_header(file: Path, expected: str, length: int) -> None:
 def _check_tensors(
     folder: Path,
     tensors: Mapping[str, TensorEntry],
-    weights: Mapping[str, Any],
+    checksums: Checksums,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
     """Digest and finiteness of every tensor, read from the disk."""
@@ -201,7 +229,7 @@ def _check_tensors(
     arithmetic = choose_arithmetic("cpu")
 
     def read(entry: TensorEntry) -> tuple[str, bool]:
-        digest = digest_of_kind(weights.get("tensor_digest"))
+        digest = digest_of_kind(checksums.kind)
         if digest is None:
             detail = Text("контрольная сумма неизвестного вида", "a checksum of an unknown kind")
             raise CorruptFile(file=CHECKSUMS_FILE, detail=detail)
@@ -213,7 +241,7 @@ def _check_tensors(
                 done += entry.nbytes
                 if on_progress is not None:
                     on_progress(done, total)
-                if digest != weights["tensors"][entry.name]:
+                if digest != checksums.tensors[entry.name]:
                     detail = Text(f"тензор «{entry.name}» изменился", f"the tensor “{entry.name}” has changed")
                     raise CorruptFile(file=entry.file.name, detail=detail, tensor=entry.name)
                 if not finite:

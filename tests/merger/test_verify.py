@@ -16,12 +16,12 @@ from merger.checkpoint import open_checkpoint
 from merger.commands import main
 from merger.digests import PIECES, PieceDigest
 from merger.disk import Progress, merge_outputs, merge_to_folder
-from merger.errors import Cancelled, CorruptFile, MissingFile
+from merger.errors import BadRecipe, Cancelled, CorruptFile, MissingFile, OutputOccupied, UnknownWeights
 from merger.output import OutputFile
 from merger.provenance import METADATA_KEY
 from merger.recipe import MergeRecipe
 from merger.safetensors_header import read_header
-from merger.verify import verify_folder
+from merger.verify import _check_recipe, verify_folder
 from tests.conftest import TinyPair
 from tests.merger.merging import HALF, opened, tree
 
@@ -167,3 +167,69 @@ def test_checksums_of_an_unknown_kind_are_said_to_be_that(tiny_pair: TinyPair, t
     file.write_text(json.dumps(checksums))
     with pytest.raises(CorruptFile, match="unknown kind"):
         verify_folder(tmp_path / "out")
+
+
+ODD_CHECKSUMS: list[dict[str, Any]] = [
+    {"files": None},
+    {"files": {"config.json": 1}},
+    {"files": ["config.json"]},
+    {"weights": None},
+    {"weights": []},
+    {"weights": {}},
+    {"weights": {"headers": {}, "tensors": {}}},
+    {"weights": {"headers": {"model.safetensors": "0"}, "tensors": {"x": 0}}},
+    {"format": "whisper-merge/1"},
+    {"format": ["whisper-merge/2"]},
+    {"format": {}},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_CHECKSUMS, ids=str)
+def test_odd_checksums_are_told_and_make_no_folder_ours(
+    odd: dict[str, Any], tiny_pair: TinyPair, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    merge_to_folder(HALF, opened(tiny_pair), out)
+    checksums = json.loads((out / "checksums.json").read_text())
+    if odd == {"format": "whisper-merge/1"}:
+        del checksums["weights"]["headers"]
+    (out / "checksums.json").write_text(json.dumps({**checksums, **odd}))
+    before = tree(out)
+    with pytest.raises(CorruptFile, match=r"checksums\.json"):
+        verify_folder(out)
+    with pytest.raises(OutputOccupied):
+        merge_to_folder(HALF, opened(tiny_pair), out)
+    (out / "checksums.json").write_text('{"format": "whisper-merge/2"}')
+    assert main(["verify", str(out)]) == 1
+    (out / "checksums.json").write_bytes(before["checksums.json"])
+    assert tree(out) == before
+
+
+@pytest.mark.parametrize("change", [{"performed": None}, {"performed": "ties"}, {"recipe": None}, {"recipe": ...}])
+def test_an_odd_record_is_told(change: dict[str, Any], tiny_pair: TinyPair, tmp_path: Path) -> None:
+    merge_to_folder(HALF, opened(tiny_pair), tmp_path / "out")
+    file = tmp_path / "out/recipe.json"
+    record = {**json.loads(file.read_text()), **change}
+    text = json.dumps({key: value for key, value in record.items() if value is not ...})
+    file.write_text(text)
+    with pytest.raises((CorruptFile, BadRecipe)):
+        _check_recipe(tmp_path / "out", {METADATA_KEY: text})  # beside and inside the weights it says the same
+
+
+@pytest.mark.parametrize("shards", [None, 60_000])
+def test_weights_that_the_record_does_not_know_are_named(
+    shards: int | None, tiny_pair: TinyPair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    merge_to_folder(HALF, opened(tiny_pair), out, max_shard_bytes=shards)
+    (out / "notes.txt").write_text("mine")
+    assert verify_folder(out).tensors
+    for name in ("pytorch_model.bin", "model.fp32.safetensors"):
+        shutil.copy(tiny_pair.a / "model.safetensors", out / name)
+    with pytest.raises(UnknownWeights) as caught:
+        verify_folder(out)
+    assert caught.value.facts == {"file": "out", "files": ["model.fp32.safetensors", "pytorch_model.bin"]}
+    capsys.readouterr()
+    assert main(["verify", str(out), "--lang=ru"]) == 1
+    assert "UNKNOWN_WEIGHTS: В папке «out» есть файлы весов" in (told := capsys.readouterr().err)
+    assert "model.fp32.safetensors; pytorch_model.bin" in told
