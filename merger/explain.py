@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import local
@@ -21,8 +21,8 @@ from merger.arrays import Array, to_double
 from merger.bilingual import Text
 from merger.checkpoint import Checkpoint
 from merger.compatibility import compare
-from merger.engine import BASE, RESIDENT_BYTES
-from merger.errors import Cancelled
+from merger.engine import BASE, REPORTED_TENSORS, RESIDENT_BYTES
+from merger.errors import Cancelled, NonfiniteWeights
 from merger.layout import COMPONENTS, Component, Place, place_of
 from merger.methods.slerp import angle
 from merger.operators import Chunk
@@ -61,6 +61,11 @@ class Difference:
 
     def _values(self) -> tuple[Any, ...]:
         return (self.elements, self.aa, self.ab, self.dd, self.ss, self.pp, self.qq, self.pq, self.conflicts)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every sum is a finite number, as it is where every weight is: sums are taken in float64."""
+        return all(map(math.isfinite, self._values()))
 
     def to_json(self, with_base: bool) -> dict[str, Any]:
         """The figures; None where one is undefined (a zero tensor has no direction)."""
@@ -171,7 +176,7 @@ def explain(
 ) -> Explanation:
     """Measure how two models (and their base) differ; reads every weight once, writes nothing.
 
-    `on_progress(tensors done, tensors in all)`. Raises IncompatibleModels, Cancelled, IncompleteFile.
+    `on_progress(tensors done, tensors in all)`. Raises IncompatibleModels, NonfiniteWeights, Cancelled, IncompleteFile.
     """
     compare(a, b, base=base).raise_if_incompatible()
     sources = {"a": a, "b": b, **({BASE: base} if base is not None else {})}
@@ -189,14 +194,22 @@ def explain(
             mine.buffers = Buffers(RESIDENT_BYTES // (workers * len(sources)))
         tensor = StreamedTensor(files, place, mine.buffers, arithmetic.step, check)
         with np.errstate(all="ignore"):
-            return _measured(tensor, arithmetic, base is not None)
+            difference = _measured(tensor, arithmetic, base is not None)
+        if not difference.finite:
+            for key in _spoilt(tensor, arithmetic, list(sources)):
+                spoilt.setdefault(key, []).append(place.name)
+        return difference
 
     found = []
+    spoilt: dict[str, list[str]] = {}  # tensors with NaN or infinity by source
     with SourceFiles(sources) as files, ThreadPoolExecutor(workers) as pool:
         for place, difference in zip(places, _in_order(pool, measure, places), strict=True):
             found.append((place, difference))
             if on_progress is not None:
                 on_progress(len(found), len(places))
+    for key, model in sources.items():
+        if key in spoilt:
+            raise NonfiniteWeights(file=model.name, tensors=sorted(spoilt[key])[:REPORTED_TENSORS])
     return Explanation(a.name, b.name, base.name if base is not None else None, tuple(found))
 
 
@@ -223,6 +236,15 @@ def _measured(tensor: StreamedTensor, arithmetic: Arithmetic, with_base: bool) -
     return plain + Difference(
         0, 0.0, 0.0, 0.0, float(gram[0, 0]), float(gram[1, 1]), float(gram[2, 2]), float(gram[1, 2]), conflicts
     )
+
+
+def _spoilt(tensor: StreamedTensor, arithmetic: Arithmetic, keys: Sequence[str]) -> list[str]:
+    """The sources whose part of a tensor holds NaN or infinity."""
+    found = dict.fromkeys(keys, False)
+    for start, count in tensor.stretches():
+        for index, (key, dtype) in enumerate(zip(keys, tensor.dtypes, strict=True)):
+            found[key] |= not arithmetic.finite(tensor.raw(index, start, count), dtype)
+    return [key for key in keys if found[key]]
 
 
 def _conflicts(chunk: Chunk) -> list[Array]:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from merger.bilingual import number, percent
 from merger.checkpoint import open_checkpoint
 from merger.commands import main
-from merger.errors import Cancelled
+from merger.errors import Cancelled, NonfiniteWeights
 from merger.explain import explain
 from merger.explain_table import explanation_table
 from tests.conftest import TinyPair
@@ -142,3 +142,23 @@ def test_saving_onto_a_folder_is_refused(
 ) -> None:
     assert main(["explain", str(tiny_pair.a), str(tiny_pair.b), "--save", str(tmp_path), "--lang", "en"]) == 1
     assert "OUTPUT_NOT_WRITABLE" in (told := capsys.readouterr().err) and "it is a folder" in told
+
+
+@pytest.mark.parametrize("role", ["a", "b", "base"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused_by_name(
+    role: str, value: float, tiny_pair: TinyPair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"a": tiny_pair.a, "b": tiny_pair.b, "base": tiny_pair.base}
+    shutil.copytree(places[role], tmp_path / "spoilt")
+    places[role] = tmp_path / "spoilt"
+    tensors = load_file(places[role] / "model.safetensors")
+    tensors["model.encoder.layers.1.fc1.weight"].reshape(-1)[7] = value
+    save_file(tensors, places[role] / "model.safetensors")
+    with pytest.raises(NonfiniteWeights) as caught:
+        explain(*(open_checkpoint(folder) for folder in places.values()))
+    assert caught.value.facts == {"file": "spoilt", "tensors": ["model.encoder.layers.1.fc1.weight"]}
+    words = ["explain", str(places["a"]), str(places["b"]), "--base", str(places["base"])]
+    for more in ([], ["--json"]):
+        assert main([*words, *more]) == 1
+        assert "NONFINITE_WEIGHTS" in capsys.readouterr().err
