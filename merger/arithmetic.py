@@ -131,6 +131,8 @@ def _cuda_works(index: int = 0) -> bool:
 
 def as_out_of_memory(error: BaseException, device: str) -> OutOfMemory | None:
     """The coded error if `error` says that memory ran out, on the host or on a device."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    # Where not even a context fits, CUDA's own words come in torch's general error.
+    full = isinstance(error, RuntimeError) and "CUDA error: out of memory" in str(error)
+    if full or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return OutOfMemory(device=device)
     return None

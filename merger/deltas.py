@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from merger.arrays import Array, bits_of, like, ranks_by_row, single, where, zeros_like
-from merger.operators import EVERYTHING, Chunk, Cut, Elementwise
+from merger.operators import EVERYTHING, Chunk, Cut, Elementwise, with_weight
 
 
 class Thinning(Protocol):
@@ -164,6 +164,16 @@ class DeltaMerge(Elementwise):
     scale: float
     thinnings: tuple[Thinning, ...]
     elect: bool = False
+
+    @property
+    def taking_part(self) -> tuple[int, ...]:
+        """The sources that the result depends on; all of them if it depends on none."""
+        return with_weight(self.weights) or tuple(range(len(self.weights)))
+
+    def of(self, sources: Sequence[int]) -> DeltaMerge:
+        """The same for chunks that hold only these sources."""
+        thinnings = tuple(self.thinnings[index] for index in sources)
+        return replace(self, weights=tuple(self.weights[index] for index in sources), thinnings=thinnings)
 
     @property
     def row(self) -> int:

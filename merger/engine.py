@@ -6,6 +6,7 @@ to one worker, and everything that is summed is summed in a fixed order.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from merger.arithmetic import Arithmetic
+from merger.deltas import DeltaMerge
 from merger.digests import new_digest
 from merger.dtypes import WIDTH
 from merger.errors import Cancelled, NonfiniteResult, NonfiniteWeights
@@ -53,16 +55,17 @@ class Output:
 
 @dataclass
 class _Job:
-    """What one output does with one tensor: `used` are the sources read; `copied`: one, bit for bit."""
+    """What one output does with one tensor: the operator reads `sources` and the base; `copied`: one, bit for bit."""
 
     output: Output
     target: OutputTensor
     operator: Operator
-    used: Sequence[int]
-    dtypes: Sequence[str]
+    sources: Sequence[int]
+    base: int | None
     copied: bool
 
     def __post_init__(self) -> None:
+        self.used = self.sources if self.base is None else [*self.sources, self.base]
         self.file = self.output.files[self.target.file]
         self.digest = new_digest()
         self.spoilt = np.zeros(len(self.used) + 1, np.int32)  # which of them, or the result, hold NaN or infinity
@@ -74,6 +77,15 @@ class MethodFailed(Exception):
     def __init__(self, output: Output, cause: BaseException) -> None:
         super().__init__(str(cause))
         self.output, self.cause = output, cause
+
+
+@contextlib.contextmanager
+def _arithmetic_of(output: Output) -> Iterator[None]:
+    """What fails inside is a failure of this output's method. Raises MethodFailed."""
+    try:
+        yield
+    except FAILURES as error:
+        raise MethodFailed(output, error) from error
 
 
 def _shown(tensors: Sequence[str]) -> list[str]:
@@ -103,10 +115,11 @@ class Engine:
         self._sources = [index for index, key in enumerate(files.keys) if key != BASE]
 
     def run(self, on_progress: Callable[[int], None], cancelled: Callable[[], bool]) -> None:
-        """Merge everything. `on_progress(bytes written)` and `cancelled()` are called from this thread.
+        """Merge everything. `on_progress(bytes written)`, at least once, and `cancelled()` are called from this thread.
 
         Raises Cancelled, NonfiniteWeights, NonfiniteResult, IncompleteFile, MethodFailed, OSError.
         """
+        on_progress(0)
         self._survey(cancelled)
         count = self._arithmetic.threads or min(os.cpu_count() or 1, MAX_WORKERS)
         tensors = itertools.count()
@@ -144,7 +157,8 @@ class Engine:
             spec = output.recipe.spec
             if spec.survey is not None:
                 model = ModelView(partial(self._views, output, buffers, check))
-                output.survey = spec.survey(model, **output.recipe.parameters)
+                with _arithmetic_of(output):
+                    output.survey = spec.survey(model, **output.recipe.parameters)
 
     def _views(self, output: Output, buffers: Buffers, check: Callable[[], None]) -> Iterator[TensorView]:
         sources, base = self._indices(output)
@@ -189,7 +203,8 @@ class Engine:
             written = 0
             for job in jobs:
                 out = buffers.get("out", count * WIDTH[job.target.dtype])
-                self._merge_stretch(job, tensor, start, out)
+                with _arithmetic_of(job.output):
+                    self._merge_stretch(job, tensor, start, out)
                 job.digest.update(out)
                 job.file.write(out, job.target.offset + start * WIDTH[job.target.dtype])
                 written += len(out)
@@ -201,12 +216,15 @@ class Engine:
     def _job(self, output: Output, target: OutputTensor, tensor: StreamedTensor) -> _Job:
         operator = self._plan(output, tensor)
         sources, base = self._indices(output)
-        used = sources if base is None else [*sources, base]
-        copied = operator.copied_source() if isinstance(operator, Linear) else None
-        as_it_is = copied is not None and tensor.dtypes[sources[copied]] == target.dtype
-        if copied is not None and as_it_is:
-            used = [sources[copied]]
-        return _Job(output, target, operator, used, [tensor.dtypes[index] for index in used], as_it_is)
+        # What a survey found depends on every source in every tensor.
+        if isinstance(operator, Linear) or (isinstance(operator, DeltaMerge) and output.survey is None):
+            taking_part = operator.taking_part
+            operator, sources = operator.of(taking_part), [sources[index] for index in taking_part]
+        copied = False
+        if isinstance(operator, Linear):
+            base = None
+            copied = operator.copied_source() is not None and tensor.dtypes[sources[0]] == target.dtype
+        return _Job(output, target, operator, sources, base, copied)
 
     def _indices(self, output: Output) -> tuple[list[int], int | None]:
         """Which sources an output's method uses, and the base's index if it needs one."""
@@ -222,10 +240,8 @@ class Engine:
                 output.copied += 1
             return Linear((1.0, *(0.0,) * (len(sources) - 1)))
         view = StreamView(tensor, sources, base, self._arithmetic, output.survey)
-        try:
+        with _arithmetic_of(output):
             operator = output.recipe.spec.plan(view, **output.recipe.parameters_at(tensor.place))
-        except FAILURES as error:
-            raise MethodFailed(output, error) from error
         if view.notes:
             output.notes[tensor.place.name] = view.notes
         return operator
@@ -234,19 +250,14 @@ class Engine:
         arithmetic, dtype = self._arithmetic, job.target.dtype
         count = len(out) // WIDTH[dtype]
         raws = [tensor.raw(index, start, count) for index in job.used]
-        spoilt = job.spoilt
+        dtypes, spoilt = [tensor.dtypes[index] for index in job.used], job.spoilt
         if job.copied:
             out[:] = raws[0]
             spoilt[0] = not arithmetic.finite(out, dtype)
-        elif not arithmetic.apply(job.operator, raws, job.dtypes, start, out, dtype, spoilt):
-            sources, base = self._indices(job.output)
-            view = StreamView(tensor, sources, base, arithmetic, job.output.survey)
-            try:
-                merged = job.operator(view.chunk(start, count))
-            except FAILURES as error:
-                raise MethodFailed(job.output, error) from error
-            arithmetic.store(merged, dtype, out)
-            spoilt[:-1] = [not arithmetic.finite(raw, kind) for raw, kind in zip(raws, job.dtypes, strict=True)]
+        elif not arithmetic.apply(job.operator, raws, dtypes, start, out, dtype, spoilt):
+            view = StreamView(tensor, job.sources, job.base, arithmetic, job.output.survey)
+            arithmetic.store(job.operator(view.chunk(start, count)), dtype, out)
+            spoilt[:-1] = [not arithmetic.finite(raw, kind) for raw, kind in zip(raws, dtypes, strict=True)]
             spoilt[-1] = not arithmetic.finite(out, dtype)
         if spoilt.any():
             for index in itertools.compress(job.used, spoilt):

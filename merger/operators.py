@@ -58,10 +58,18 @@ class Linear(Elementwise):
     coefficients: tuple[float, ...]
 
     @property
+    def taking_part(self) -> tuple[int, ...]:
+        """The sources that the result depends on; all of them if it depends on none (it still has their shape)."""
+        return with_weight(self.coefficients) or tuple(range(len(self.coefficients)))
+
+    def of(self, sources: Sequence[int]) -> Linear:
+        """The same for chunks that hold only these sources."""
+        return Linear(tuple(self.coefficients[index] for index in sources))
+
+    @property
     def terms(self) -> tuple[tuple[int, float], ...]:
         """(source, float32 coefficient) of the sources that take part, in order."""
-        rounded = [(index, single(value)) for index, value in enumerate(self.coefficients)]
-        return tuple((index, value) for index, value in rounded if value != 0)
+        return tuple((index, single(self.coefficients[index])) for index in with_weight(self.coefficients))
 
     def copied_source(self) -> int | None:
         """The source that the result equals bit for bit, if it is one."""
@@ -141,3 +149,8 @@ class TopBlend(Elementwise):
 def equal_weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     """The weights that were given, or 1/count each."""
     return tuple(weights) if weights is not None else (1 / count,) * count
+
+
+def with_weight(weights: Sequence[float]) -> tuple[int, ...]:
+    """Which of the weights are not zero, in float32."""
+    return tuple(index for index, weight in enumerate(weights) if single(weight) != 0)

@@ -168,6 +168,10 @@ class StreamView(TensorView):
         super().__init__(tensor.place, len(indices), base is not None, survey)
         self.tensor, self.indices, self.base, self.arithmetic = tensor, tuple(indices), base, arithmetic
 
+    def only(self, sources: Sequence[int]) -> StreamView:
+        indices = [self.indices[source] for source in sources]
+        return StreamView(self.tensor, indices, self.base, self.arithmetic, self.survey)
+
     def chunk(self, start: int, count: int) -> Chunk:
         """One stretch as float32 arrays."""
         load, dtypes = self.arithmetic.load, self.tensor.dtypes

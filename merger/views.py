@@ -6,7 +6,7 @@ measurement is tested against. `WholeTensor` holds arrays in memory; the streami
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,10 @@ class TensorView:
     def row_chunks(self) -> Iterator[Chunk]:
         """The tensor as consecutive stretches of whole rows (`place.rows`); a view with small chunks redefines it."""
         return self.chunks()
+
+    def only(self, sources: Sequence[int]) -> TensorView:
+        """The same tensor in some of the sources."""
+        raise NotImplementedError
 
     def gram(self) -> np.ndarray:
         """Gram matrix, float64[m, m], of (r, X − r, …): r is the base if there is one, else the first source.
@@ -171,6 +175,10 @@ class WholeTensor(TensorView):
         self._whole = Chunk(
             tuple(source.reshape(-1) for source in sources), None if base is None else base.reshape(-1)
         )
+
+    def only(self, sources: Sequence[int]) -> WholeTensor:
+        arrays = tuple(self._whole.sources[index] for index in sources)
+        return WholeTensor(self.place, arrays, self._whole.base, self.survey)
 
     def whole(self) -> Chunk:
         """The tensor as one stretch."""

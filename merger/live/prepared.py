@@ -7,7 +7,7 @@ other density is measured when it is first asked for, then kept).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ class LiveView(TensorView):
         self._read = read
         self._gram: dict[bool, np.ndarray[Any, Any]] = {}
         self._cuts: dict[tuple[Any, int], Cut] = {}
+
+    def only(self, sources: Sequence[int]) -> TensorView:
+        return self._plain().only(sources)
 
     def chunks(self) -> Iterator[Chunk]:
         yield from self._plain().chunks()

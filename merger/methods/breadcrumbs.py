@@ -5,7 +5,7 @@ from typing import Annotated
 from merger.bilingual import Text
 from merger.deltas import Band, DeltaMerge
 from merger.methods.common import SCALE, WEIGHTS, density, reversed_weights
-from merger.operators import Difference, Operator, equal_weights
+from merger.operators import NOTHING, Difference, Operator, equal_weights, with_weight
 from merger.params import Slider
 from merger.registry import merge_method
 from merger.views import TensorView
@@ -47,8 +47,9 @@ def breadcrumbs(
     size = view.place.size
     dropped = round(gamma * size)
     reached = min(dropped + round(density * size), size)
-    bands = tuple(
-        Band(view.top(Difference(index, -1), reached), view.top(Difference(index, -1), dropped))
-        for index in range(view.count)
-    )
-    return DeltaMerge(equal_weights(weights, view.count), scale, bands)
+    shares = equal_weights(weights, view.count)
+    # A source without weight takes no part: it is not measured.
+    bands = [Band(NOTHING, NOTHING)] * view.count
+    for index in with_weight(shares):
+        bands[index] = Band(view.top(Difference(index, -1), reached), view.top(Difference(index, -1), dropped))
+    return DeltaMerge(shares, scale, tuple(bands))

@@ -1,10 +1,14 @@
 """Parameters that several methods share, and helpers for them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from merger.bilingual import Text
+from merger.operators import Linear
 from merger.params import Integer, Slider, SourceWeights
+from merger.views import TensorView
 
 WEIGHTS = SourceWeights(
     Text("Доли моделей", "Shares of the models"),
@@ -45,6 +49,24 @@ def reversed_weights(given: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters after A and B have changed places; further sources stay where they are."""
     weights = given.get("weights")
     return {**given, "weights": None if weights is None else (weights[1], weights[0], *weights[2:])}
+
+
+def combination(
+    view: TensorView,
+    shares: tuple[float, ...],
+    coefficients: Callable[[np.ndarray, tuple[float, ...]], tuple[float, ...]],
+) -> Linear:
+    """The models combined by what `coefficients(Gram matrix, shares)` says of those that have a share.
+
+    The others are not read: what does not weigh shall not count, not even with a NaN.
+    """
+    kept = [index for index, share in enumerate(shares) if share > 0]
+    if max(shares) == 1.0:
+        return Linear(shares)
+    measured = view if len(kept) == view.count else view.only(kept)
+    found = coefficients(measured.gram(), tuple(shares[index] for index in kept))
+    by_source = dict(zip(kept, found, strict=True))
+    return Linear(tuple(by_source.get(index, 0.0) for index in range(view.count)))
 
 
 def normalised(weights: tuple[float, ...] | None, count: int) -> tuple[float, ...]:

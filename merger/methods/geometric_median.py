@@ -10,8 +10,8 @@ from typing import Annotated
 import numpy as np
 
 from merger.bilingual import Text
-from merger.methods.common import WEIGHTS, normalised, reversed_weights
-from merger.operators import Linear, Operator
+from merger.methods.common import WEIGHTS, combination, normalised, reversed_weights
+from merger.operators import Operator
 from merger.registry import merge_method
 from merger.views import TensorView
 
@@ -65,9 +65,10 @@ def median_coefficients(apart: np.ndarray, weights: tuple[float, ...]) -> tuple[
 )
 def geometric_median(view: TensorView, *, weights: Annotated[tuple[float, ...] | None, WEIGHTS] = None) -> Operator:
     """argmin over W of Σ wᵢ ‖Xᵢ − W‖, per tensor. For two models of equal weight it is their mean."""
-    shares = normalised(weights, view.count)
-    if max(shares) == 1.0:
-        return Linear(shares)
-    apart = view.gram().copy()
-    apart[0, :] = apart[:, 0] = 0.0
-    return Linear(median_coefficients(apart, shares))
+
+    def coefficients(gram: np.ndarray, own: tuple[float, ...]) -> tuple[float, ...]:
+        apart = gram.copy()
+        apart[0, :] = apart[:, 0] = 0.0
+        return median_coefficients(apart, own)
+
+    return combination(view, normalised(weights, view.count), coefficients)

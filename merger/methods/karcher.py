@@ -10,8 +10,8 @@ from typing import Annotated
 import numpy as np
 
 from merger.bilingual import Text
-from merger.methods.common import WEIGHTS, normalised, reversed_weights
-from merger.operators import Linear, Operator
+from merger.methods.common import WEIGHTS, combination, normalised, reversed_weights
+from merger.operators import Operator
 from merger.registry import merge_method
 from merger.views import TensorView
 
@@ -71,6 +71,4 @@ def karcher_coefficients(inner: np.ndarray, weights: tuple[float, ...]) -> tuple
 def karcher(view: TensorView, *, weights: Annotated[tuple[float, ...] | None, WEIGHTS] = None) -> Operator:
     """The weighted Karcher mean of the flattened tensors' directions, at the weighted mean of their lengths."""
     shares = normalised(weights, view.count)
-    if max(shares) == 1.0:
-        return Linear(shares)
-    return Linear(karcher_coefficients(full_gram(view.gram()), shares))
+    return combination(view, shares, lambda gram, own: karcher_coefficients(full_gram(gram), own))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from merger.bilingual import Text
 from merger.deltas import DeltaMerge, Trim
 from merger.methods.common import SCALE, WEIGHTS, density, reversed_weights
-from merger.operators import Cut, Difference, Operator, equal_weights
+from merger.operators import NOTHING, Cut, Difference, Operator, equal_weights, with_weight
 from merger.params import Choice
 from merger.registry import merge_method
 from merger.views import ModelView, TensorView
@@ -57,9 +57,12 @@ def ties_merging(
     scope: Annotated[str, SCOPE] = "tensor",
 ) -> Operator:
     """S + λ · disjoint mean of the trimmed δᵢ that have the sign of Σ wᵢ δᵢ."""
+    shares = equal_weights(weights, view.count)
     if view.survey is not None:
         cuts = [by_tensor[view.place.name] for by_tensor in view.survey]
     else:
         kept = round(density * view.place.size)
-        cuts = [view.top(Difference(index, -1), kept) for index in range(view.count)]
-    return DeltaMerge(equal_weights(weights, view.count), scale, tuple(Trim(cut) for cut in cuts), elect=True)
+        # A source without weight takes no part: it is not measured.
+        weighed = with_weight(shares)
+        cuts = [view.top(Difference(i, -1), kept) if i in weighed else NOTHING for i in range(view.count)]
+    return DeltaMerge(shares, scale, tuple(Trim(cut) for cut in cuts), elect=True)
