@@ -3,7 +3,8 @@
 Everything is written into a hidden folder beside the target, on the same file system. A lock on that folder tells the
 living from the dead: it vanishes with its process, so an unlocked leftover is an orphan, and the next merge sweeps it.
 The target changes in one rename; where a previous result has to give way, the two folders change places in one system
-call.
+call. Where that is not offered, the previous result is parked under a hidden name for the length of a rename; if the
+merge is killed there, the next sweep puts it back.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from merger.errors import DiskFull, OutputNotWritable
 from merger.space import free_bytes, size_text
 
 MARK = ".merging-"
+PARKED = "-previous"  # ends the hidden name of a result that stands aside while the new one takes its place
 # What a file system answers when a folder cannot be made or written there, in words.
 REFUSALS = {
     errno.EACCES: Text("нет прав", "permission denied"),
@@ -61,7 +63,8 @@ def disk_errors(path: Path, needed: int = 0) -> Iterator[None]:
 def sweep(parent: Path) -> list[str]:
     """Remove what killed merges left in a folder; returns the names. Living merges are left alone.
 
-    Results in subfolders that such a merge had not yet put back into their folder are put back first.
+    A parked result whose place is still free returns there. Results in subfolders that such a merge had not yet put
+    back into their folder are put back first.
     """
     removed = []
     for leftover in sorted(parent.glob(f".*{MARK}*")) if parent.is_dir() else []:
@@ -69,7 +72,11 @@ def sweep(parent: Path) -> list[str]:
             descriptor = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _put_back_subfolders(leftover, parent / leftover.name[1:].rpartition(MARK)[0])
+                target = parent / leftover.name[1:].rpartition(MARK)[0]
+                if leftover.name.endswith(PARKED) and not target.exists():
+                    os.rename(leftover, target)
+                    continue
+                _put_back_subfolders(leftover, target)
                 shutil.rmtree(leftover)
                 removed.append(leftover.name)
             finally:
@@ -155,7 +162,15 @@ def exchange(one: Path, other: Path) -> None:
         number = ctypes.get_errno()
         if number not in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
             raise OSError(number, os.strerror(number))
-    aside = one.with_name(f"{one.name}-previous")
-    os.rename(other, aside)
-    os.rename(one, other)
-    os.rename(aside, one)
+    aside = one.with_name(f"{one.name}{PARKED}")
+    # Locked, so that no sweep takes the parked folder of a living merge for an orphan.
+    lock = os.open(other, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.rename(other, aside)
+        try:
+            os.rename(one, other)
+        finally:
+            os.rename(aside, one if other.exists() else other)
+    finally:
+        os.close(lock)

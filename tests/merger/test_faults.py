@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import random
@@ -55,26 +56,56 @@ def quick_folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def check(case: dict[str, Any], found: dict[str, Any]) -> None:
-    assert found["after"] in ({"old", "new"} if case.get("old") else {"absent", "new"}), (case, found)
+    before = "old" if case.get("old") else "absent"
+    assert set(found["after"]) <= {before, "new"}, (case, found)
     assert set(found["visible"]) <= {"merged"}
-    assert (found["next"], found["hidden"]) == ("new", 0), (case, found)
-    assert found["subfolder"] == ("direct" if case.get("old") else None)
+    assert (set(found["next"]), found["hidden"]) == ({"new"}, 0), (case, found)
+    assert found["subfolder"] == ("old" if case.get("old") else None)
 
 
-def test_killed_at_eight_named_points(tiny_pair: TinyPair, quick_folder: Path) -> None:
+def points(whole: bool) -> list[tuple[dict[str, Any], int]]:
+    """Where to kill, and how many of the results are the new ones then; `whole`: all three results, else one."""
+    reported = [(stage, 1) for stage in STAGES]
+    if whole:  # each result is renamed by itself
+        reported += [(stage, time) for time in (2, 3) for stage in ("committing", "committed")]
+    renamed = {"committing": -1, "committed": 0, "done": 2 if whole else 0}
+    found = [({"stage": stage, "time": time}, max(renamed.get(stage, -time) + time, 0)) for stage, time in reported]
+    return found + [({"written": share}, 0) for share in (0.05, 0.5, 0.95)]
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["one", "all"])
+def test_killed_at_eight_named_points_and_in_the_middle_of_writing(
+    whole: bool, tiny_pair: TinyPair, quick_folder: Path
+) -> None:
+    """No point depends on the clock: the first report of merging comes before the work, the others are counted."""
     assert len(STAGES) == 8
-    cases = [{"stage": stage, "old": old} for stage in STAGES for old in (False, True)] * (5 if LONG else 1)
-    for case, found in zip(cases, killed(cases, tiny_pair, quick_folder), strict=True):
-        assert found["killed"]
+    expected = [(point, new, old) for point, new in points(whole) for old in (False, True)] * (5 if LONG else 1)
+    cases = [{**point, "old": old, "all": whole} for point, _, old in expected]
+    results = killed(cases, tiny_pair, quick_folder)
+    for case, (_, new, old), found in zip(cases, expected, results, strict=True):
+        assert found["killed"], case
         check(case, found)
-        renamed = STAGES.index(case["stage"]) >= STAGES.index("committed")
-        assert found["after"] == ("new" if renamed else "old" if case["old"] else "absent")
+        rest = len(found["after"]) - new
+        assert found["after"] == ["new"] * new + ["old" if old else "absent"] * rest, (case, found)
+
+
+def test_killed_between_the_renames_of_an_exchange(tiny_pair: TinyPair, quick_folder: Path) -> None:
+    """Where two folders cannot change places in one call, the sweep of the next start has a whole result in place."""
+    cases = [{"rename": number, "old": True} for number in (1, 2, 3)]
+    results = killed(cases, tiny_pair, quick_folder)
+    for case, found, after in zip(cases, results, ("old", "old", "new"), strict=True):
+        assert found["killed"] and found["after"] == [after], (case, found)
+        check(case, found)
+    assert results[1]["visible"] == []  # killed while the old result was parked
 
 
 def test_killed_at_random_moments(tiny_pair: TinyPair, quick_folder: Path) -> None:
     chance = random.Random(7)
     count = 200 if LONG else 50
-    cases = [{"delay": chance.uniform(0, 1.1), "old": chance.random() < 0.5} for _ in range(count)]
+    cases = [
+        {"delay": chance.uniform(0, 1.1), "old": chance.random() < 0.5, "all": number % 5 == 0}
+        for number in range(count)
+    ]
     found = killed(cases, tiny_pair, quick_folder)
     for case, each in zip(cases, found, strict=True):
         check(case, each)
@@ -161,3 +192,56 @@ def test_exchange_without_the_system_call(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
     exchange(tmp_path / "one", tmp_path / "two")
     assert (tmp_path / "one" / "two").exists() and (tmp_path / "two" / "one").exists()
+
+
+@pytest.mark.parametrize("failing", [2, 3])
+def test_an_exchange_that_fails_halfway_leaves_the_target_in_place(
+    failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second rename fails: the old folder returns. The third fails once: the next sweep finishes."""
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old").touch()
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
+    rename, begun = os.rename, 0
+
+    def counting(one: Path, other: Path) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == failing:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        rename(one, other)
+
+    with monkeypatch.context() as patched, pytest.raises(OutputNotWritable), FolderTransaction(target) as transaction:
+        (transaction.folder / "new").touch()
+        patched.setattr(os, "rename", counting)
+        transaction.commit()
+    sweep(tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "out", "out/old" if failing == 2 else "out/new",
+    ]  # fmt: skip
+
+
+def test_a_parked_folder_of_a_living_merge_is_not_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f".{name}.merging-1-0").mkdir()
+    old, new = tmp_path / "out", tmp_path / ".out.merging-1-0"
+    old.mkdir()
+    new.mkdir()
+    (new / "new").touch()
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
+    rename, swept = os.rename, []
+
+    def sweeping(one: Path, other: Path) -> None:
+        rename(one, other)
+        if other.name.endswith("-previous"):
+            living = os.open(new, os.O_RDONLY)
+            fcntl.flock(living, fcntl.LOCK_EX)
+            monkeypatch.setattr(os, "rename", rename)
+            swept.extend(sweep(tmp_path))
+            os.close(living)
+
+    monkeypatch.setattr(os, "rename", sweeping)
+    exchange(new, old)
+    assert swept == [".one.merging-1-0", ".two.merging-1-0"]
+    assert (old / "new").exists() and new.is_dir()
