@@ -31,5 +31,6 @@ def parse_yaml(text: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise unreadable("YAML", None if mark is None else (mark.line + 1, mark.column + 1)) from None
-    except (ValueError, RecursionError):  # a date that does not exist; brackets in brackets
+    # A date that does not exist; a tag that its value does not suit (!!bool x, !!int "", !!timestamp x); deep nesting.
+    except (ValueError, LookupError, AttributeError, RecursionError):
         raise unreadable("YAML") from None
