@@ -177,13 +177,13 @@ def _tensor_mismatches(a: Checkpoint, b: Checkpoint) -> list[Mismatch]:
 
 
 def _vocabulary(model: Checkpoint) -> dict[str, int] | None:
-    """Token → id, added tokens included; None if no readable tokenizer lies beside the weights."""
+    """Token → id, added tokens included; None if no whole, readable tokenizer lies beside the weights."""
     try:
         if "tokenizer.json" in model.sidecars:
             parsed = read_json(model.sidecars["tokenizer.json"])
             vocabulary: Any = parsed.get("model", {}).get("vocab")
             added: Any = {token["content"]: token["id"] for token in parsed.get("added_tokens", [])}
-        elif "vocab.json" in model.sidecars:
+        elif {"vocab.json", "merges.txt"} <= model.sidecars.keys():
             vocabulary = read_json(model.sidecars["vocab.json"])
             added = read_json(model.sidecars["added_tokens.json"]) if "added_tokens.json" in model.sidecars else {}
         else:
