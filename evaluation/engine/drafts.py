@@ -39,8 +39,8 @@ class Proposer:
     """Proposals for one window that become shorter and rarer while they fail: a refused draft costs its pass.
 
     The first offer is a whole source. After one that was cut short the next is at most twice as long as what was
-    confirmed; after one of which nothing was confirmed it is a trial of three tokens, and after n such in a row 2ⁿ tokens
-    (at most 16) go without one.
+    confirmed; after one of which nothing was confirmed it is a trial of three tokens, and after n such in a row 2ⁿ
+    tokens (at most 16) go without one.
     """
 
     def __init__(self, sources: Sequence[Sequence[int]]) -> None:
