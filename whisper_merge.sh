@@ -114,8 +114,17 @@ if has_flag --help "${ARGUMENTS[@]+"${ARGUMENTS[@]}"}" || has_flag -h "${ARGUMEN
     exec "$PYTHON_FOUND" -m merger --help --lang "$LANGUAGE_SHOWN"
 fi
 
-has_flag --model-a "${ARGUMENTS[@]+"${ARGUMENTS[@]}"}" || ARGUMENTS+=(--model-a "$MODEL_A")
-has_flag --model-b "${ARGUMENTS[@]+"${ARGUMENTS[@]}"}" || ARGUMENTS+=(--model-b "$MODEL_B")
+# verify, explain and methods merge nothing: nothing to fill in.
+if [[ ${#ARGUMENTS[@]} -gt 0 && ${ARGUMENTS[0]} != -* ]]; then
+    has_flag --lang "${ARGUMENTS[@]}" || ARGUMENTS+=(--lang "$LANGUAGE_SHOWN")
+    exec "$PYTHON_FOUND" -m merger "${ARGUMENTS[@]}"
+fi
+
+# Whoever names the models with --model has named them all.
+if ! has_flag --model "${ARGUMENTS[@]+"${ARGUMENTS[@]}"}"; then
+    has_flag --model-a "${ARGUMENTS[@]+"${ARGUMENTS[@]}"}" || ARGUMENTS+=(--model-a "$MODEL_A")
+    has_flag --model-b "${ARGUMENTS[@]+"${ARGUMENTS[@]}"}" || ARGUMENTS+=(--model-b "$MODEL_B")
+fi
 has_flag --output-dir "${ARGUMENTS[@]+"${ARGUMENTS[@]}"}" || ARGUMENTS+=(--output-dir "$OUTPUT_DIR")
 has_flag --lang "${ARGUMENTS[@]}" || ARGUMENTS+=(--lang "$LANGUAGE_SHOWN")
 if ! has_flag --log "${ARGUMENTS[@]}"; then

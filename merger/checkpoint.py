@@ -241,7 +241,9 @@ def open_folder(
     config = _read_config(folder)
     tensors, metadata = _read_tensors(folder, weights)
     sidecars = {file: folder / file for file in SIDECARS if (folder / file).is_file()}
-    shown = name or (hub_id or "").split("/")[-1] or folder.resolve().name
+    # A folder may have a name that is no Unicode (Cyrillic of an old disk): files and the terminal get what can be written.
+    own = os.fsencode(folder.resolve().name).decode(errors="replace")
+    shown = name or (hub_id or "").split("/")[-1] or own
     if name is None and weights is not None:
         shown = f"{shown}/{weights}"  # the folder's name alone means its usual weights
     return Checkpoint(shown, folder, config, tensors, sidecars, location, hub_id, revision, metadata)

@@ -35,7 +35,7 @@ def file_sha256(path: Path) -> str:
     if real.parent.name == "blobs" and len(real.name) == 64 and set(real.name) <= set("0123456789abcdef"):
         return real.name
     before = _identity(real)
-    record = cache_folder() / "sha256" / hashlib.sha256(str(real).encode()).hexdigest()
+    record = cache_folder() / "sha256" / hashlib.sha256(os.fsencode(real)).hexdigest()
     with contextlib.suppress(OSError, ValueError, KeyError):
         known = json.loads(record.read_text())
         if known["identity"] == before:

@@ -14,6 +14,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from merger.space import free_bytes, size_text
 
 MARK = ".merging-"
 PARKED = "-previous"  # ends the hidden name of a result that stands aside while the new one takes its place
+# The names that are given here and no others: what somebody else has hidden beside a result is not ours to remove.
+HIDDEN = re.compile(rf"\.(?P<target>.+){re.escape(MARK)}\d+-[0-9a-f]{{8}}(?P<parked>{PARKED})?", re.DOTALL)
 # What a file system answers when a folder cannot be made or written there, in words.
 REFUSALS = {
     errno.EACCES: Text("нет прав", "permission denied"),
@@ -68,12 +71,15 @@ def sweep(parent: Path) -> list[str]:
     """
     removed = []
     for leftover in sorted(parent.glob(f".*{MARK}*")) if parent.is_dir() else []:
+        name = HIDDEN.fullmatch(leftover.name)
+        if name is None:
+            continue
         with contextlib.suppress(OSError):
             descriptor = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                target = parent / leftover.name[1:].rpartition(MARK)[0]
-                if leftover.name.endswith(PARKED) and not target.exists():
+                target = parent / name["target"]
+                if name["parked"] and not target.exists():
                     os.rename(leftover, target)
                     continue
                 _put_back_subfolders(leftover, target)

@@ -224,8 +224,8 @@ def test_an_exchange_that_fails_halfway_leaves_the_target_in_place(
 
 def test_a_parked_folder_of_a_living_merge_is_not_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
-        (tmp_path / f".{name}.merging-1-0").mkdir()
-    old, new = tmp_path / "out", tmp_path / ".out.merging-1-0"
+        (tmp_path / f".{name}.merging-1-00000000").mkdir()
+    old, new = tmp_path / "out", tmp_path / ".out.merging-1-00000000"
     old.mkdir()
     new.mkdir()
     (new / "new").touch()
@@ -243,5 +243,14 @@ def test_a_parked_folder_of_a_living_merge_is_not_put_back(tmp_path: Path, monke
 
     monkeypatch.setattr(os, "rename", sweeping)
     exchange(new, old)
-    assert swept == [".one.merging-1-0", ".two.merging-1-0"]
+    assert swept == [".one.merging-1-00000000", ".two.merging-1-00000000"]
     assert (old / "new").exists() and new.is_dir()
+
+
+def test_what_others_have_hidden_is_left_alone(tmp_path: Path) -> None:
+    names = [".mine.merging-backup", ".out.merging-1-x", ".foo.merging-note-previous", ".out.merging-1-00000000.old"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    assert sweep(tmp_path) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)

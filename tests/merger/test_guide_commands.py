@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -137,6 +138,35 @@ def test_bad_arguments_give_one_sentence_and_status_2(tiny_pair: TinyPair, tmp_p
     assert "BAD_PARAMETER" in done.stderr and "от 0 до 1" in done.stderr and "0,6 + 0,6 = 1,2" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_script_fills_in_no_models_where_they_are_named_or_nothing_is_merged(
+    tiny_pair: TinyPair, tmp_path: Path
+) -> None:
+    out, environment = tmp_path / "out", {"MODEL_A": str(tmp_path / "none"), "MODEL_B": str(tmp_path / "none")}
+    models = f"--model x={tiny_pair.a}:0.3 --model y={tiny_pair.b}:0.7"
+    done = run(f"./whisper_merge.sh --method linear {models} --output-dir {out}", environment)
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads((out / "recipe.json").read_text())["sources"]) == ["x", "y"]
+    for command, told in ((f"verify {out}", ""), (f"explain {tiny_pair.a} {tiny_pair.b}", ""), ("methods", "slerp")):
+        done = run(f"./whisper_merge.sh {command}", environment)
+        assert done.returncode == 0 and told in done.stdout, done.stderr
+
+
+def test_a_folder_whose_name_is_no_unicode_is_merged(tiny_pair: TinyPair, tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/" + "модель".encode("cp1251")
+    shutil.copytree(os.fsencode(tiny_pair.a), folder)
+    command = [sys.executable, "-m", "merger", "--model-a", folder, "--model-b", str(tiny_pair.b), "--method", "direct"]
+    done = subprocess.run([*command, "--output-dir", str(tmp_path / "out")], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads((tmp_path / "out" / "recipe.json").read_text())["sources"]["a"]["name"] == "\ufffd" * 6
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_log_that_cannot_be_written_shows_no_trace(tiny_pair: TinyPair, tmp_path: Path) -> None:
+    models = f"--model-a {tiny_pair.a} --model-b {tiny_pair.b} --method direct --output-dir {tmp_path / 'out'}"
+    done = run(f"./whisper_merge.sh {models} --log /dev/full", {})
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
 
 
 def test_the_program_starts_without_torch() -> None:
