@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from merger.bilingual import Text
 from merger.curves import parse_curve
 from merger.dtypes import TORCH_NAMES
 from merger.engine import BASE
@@ -30,7 +31,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 @dataclass(frozen=True)
 class MergeRequest:
     """What a command line asks for. `recipes` maps a subfolder ("" for the output folder itself) to its recipe;
-    `recorded` are the models that the sources have to be, if any."""
+    `recorded` are the models that the sources have to be, if any; `warnings` are for the reports."""
 
     recipes: Mapping[str, MergeRecipe]
     sources: Mapping[str, str]
@@ -41,6 +42,7 @@ class MergeRequest:
     max_shard_bytes: int | None = None
     verify: Verify = "written"
     recorded: RecordedSources | None = None
+    warnings: Sequence[Text] = ()
 
 
 def read_request(given: Mapping[str, Any], found: Sequence[Fault] = ()) -> MergeRequest:
@@ -69,13 +71,29 @@ def read_request(given: Mapping[str, Any], found: Sequence[Fault] = ()) -> Merge
         )  # fmt: skip
     if faults:
         raise BadParameter(faults=faults)
-    donor = given.get("--donor") or (stored and stored.donor) or next(key for key in sources if key != BASE)
+    donor, warnings = _donor(given, stored, sources)
     output = Path(given["--output-dir"]).expanduser()
     device = given.get("--device", "auto")
     recorded = stored.sources if stored and ANY_SOURCES_FLAG not in given else None
     return MergeRequest(
-        recipes, sources, output, device, donor, dtype, max_shard_bytes, cast(Verify, verify), recorded
+        recipes, sources, output, device, donor, dtype, max_shard_bytes, cast(Verify, verify), recorded, warnings
     )
+
+
+def _donor(
+    given: Mapping[str, Any], stored: StoredRecipe | None, sources: Mapping[str, str]
+) -> tuple[str, list[Text]]:
+    """The donor: the flag's, else the recorded one, else the first model; a warning if the recorded one is lacking."""
+    first = next(key for key in sources if key != BASE)
+    recorded = stored.donor if stored and "--donor" not in given else None
+    # Other models may have other names; of the recorded models themselves the donor is one, or the recipe is wrong.
+    if recorded is None or recorded in sources or ANY_SOURCES_FLAG not in given:
+        return given.get("--donor") or recorded or first, []
+    warning = Text(
+        f"Модели «{recorded}», чьи config и словарь записаны в рецепте, нет: взяты от «{first}».",
+        f"There is no model “{recorded}”, the recipe's donor of config and tokenizer: those of “{first}” are taken.",
+    )
+    return first, [warning]
 
 
 def _missing(given: Mapping[str, Any], sources: Mapping[str, str]) -> list[Fault]:

@@ -11,6 +11,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,19 @@ from merger.transaction import disk_errors
 log = logging.getLogger("merger")
 
 
-def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
-    """The last value of a flag, found before the command line is parsed: a faulty one too needs language and log."""
-    value = None
+def _values_of(flag: str, arguments: Sequence[str]) -> list[str]:
+    """The values of a flag, found before the command line is parsed: a faulty one too needs language and log."""
+    values = []
     for index, word in enumerate(arguments):
         if word.startswith(f"{flag}="):
-            value = word.partition("=")[2]
+            values.append(word.partition("=")[2])
         elif word == flag and index + 1 < len(arguments):
-            value = arguments[index + 1]
-    return value
+            values.append(arguments[index + 1])
+    return values
+
+
+def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
+    return next(reversed(_values_of(flag, arguments)), None)
 
 
 def _language(arguments: Sequence[str]) -> str:
@@ -62,8 +67,10 @@ def _set_up_log(arguments: Sequence[str]) -> None:
     if path is None:
         return
     _require_no_model_there("--log", Path(path))
+    _require_no_recipe("--log", Path(path), _values_of("--recipe", arguments))
     try:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        # A name in a damaged file may hold half a surrogate pair, which is no UTF-8.
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise BadParameter(
             faults=[fault(f"--log: в «{path}» нельзя писать.", f"--log: “{path}” cannot be written.",
@@ -88,6 +95,19 @@ def _require_no_model_there(flag: str, file: Path) -> None:
                 faults=[fault(f"{flag}: «{file}» лежит в папке модели, там ничего нельзя менять.",
                               f"{flag}: “{file}” lies in the folder of a model, where nothing may be changed.",
                               "Укажите файл в другой папке.", "Name a file in another folder.", flag)]
+            )  # fmt: skip
+
+
+def _require_no_recipe(flag: str, file: Path, recipes: Sequence[str]) -> None:
+    """Raises BadParameter if a file to be written is a recipe of the command, also through a link."""
+    for recipe in map(Path, recipes):
+        # Neither need exist: the log would become the recipe.
+        same = os.path.exists(file) and os.path.exists(recipe) and file.samefile(recipe)
+        if same or os.path.realpath(file) == os.path.realpath(recipe):
+            raise BadParameter(
+                faults=[fault(f"{flag}: «{file}» — файл рецепта, его нельзя менять.",
+                              f"{flag}: “{file}” is the file of the recipe, which may not be changed.",
+                              "Укажите другой файл.", "Name another file.", flag)]
             )  # fmt: skip
 
 
@@ -138,6 +158,7 @@ def _merge(request: MergeRequest, lang: str) -> tuple[list[Any], list[str], str 
     finally:
         bar.close()
     base = sources[BASE].name if BASE in sources else None
+    reports = [replace(report, warnings=[*request.warnings, *report.warnings]) for report in reports]
     return reports, models if len(models) > 1 else models * 2, base
 
 

@@ -57,7 +57,8 @@ def tell(error: BaseException, lang: str, as_json: bool, log: logging.Logger) ->
     print(f"{error_text(known, lang)} ({number})", file=sys.stderr)
     if as_json:
         told = {"ok": False, "error": {**known.to_json(lang), "id": number}}
-        print(json.dumps(told, ensure_ascii=False))
+        # Half a surrogate pair, out of a damaged file, is written as JSON's own escape: it is no UTF-8.
+        print(json.dumps(told, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8"))
     if isinstance(known, Cancelled):
         return 130
     return 2 if isinstance(known, FaultList) and not isinstance(known, IncompatibleModels) else 1
@@ -71,7 +72,9 @@ def _some_log(log: logging.Logger) -> Iterator[None]:
             with contextlib.suppress(OSError, RuntimeError):
                 file = cache_folder() / "errors.log"
                 file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                handler = RotatingFileHandler(file, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
+                handler = RotatingFileHandler(
+                    file, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace"
+                )
                 handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
                 log.addHandler(handler)
                 stack.callback(handler.close)

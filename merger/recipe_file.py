@@ -11,7 +11,7 @@ from merger.bilingual import Text
 from merger.dtypes import WIDTH
 from merger.errors import MissingFile
 from merger.recipe import MergeRecipe, parse_json, recipe_fault
-from merger.recorded import RecordedSources
+from merger.recorded import RecordedSources, require_fit
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -55,16 +55,16 @@ def read_recipe_file(path: str | Path) -> StoredRecipe:
 
 
 def _choices(record: Mapping[str, Any]) -> tuple[str | None, str | None, int | None]:
-    """Donor, dtype and shard size of an export's record. Raises BadRecipe if they are of another kind."""
+    """Donor, dtype and shard size of an export's record. Raises BadRecipe if they are of another kind or unfit."""
     donor, dtype, shard = record.get("donor"), record.get("dtype"), record.get("max_shard_bytes")
     whole = isinstance(shard, int) and not isinstance(shard, bool) and shard > 0
-    if not (donor is None or isinstance(donor, str)) or not (dtype is None or dtype in WIDTH) or not (
-        shard is None or whole
-    ):
+    known = isinstance(dtype, str) and dtype in WIDTH
+    if not (donor is None or isinstance(donor, str)) or not (dtype is None or known) or not (shard is None or whole):
         raise recipe_fault(
             "Запись о результате непонятна (donor, dtype или max_shard_bytes).",
             "The record of the result is not understood (donor, dtype or max_shard_bytes).",
         )
+    require_fit(donor or "")
     return donor, dtype, shard
 
 

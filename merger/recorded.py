@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,12 +12,14 @@ from string import ascii_lowercase
 from typing import Any
 
 from merger.bilingual import Text
-from merger.checkpoint import Checkpoint
+from merger.checkpoint import HUB_ID, Checkpoint
 from merger.engine import BASE
 from merger.errors import BadRecipe, Fault
 from merger.hashing import SourceHashes
 
 ANY_SOURCES_FLAG = "--other-sources"
+# Line breaks and other control characters, halves of surrogate pairs: they would break lines of the card and terminal.
+_UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _OTHERWISE = Text(
     f"Чтобы применить рецепт к другим моделям, добавьте {ANY_SOURCES_FLAG}.",
     f"To use the recipe on other models, add {ANY_SOURCES_FLAG}.",
@@ -38,12 +42,16 @@ class RecordedSource:
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> RecordedSource:
-        """Reads what `to_json` wrote. Raises KeyError, TypeError, AttributeError or ValueError on anything else."""
+        """Reads what `to_json` wrote. Raises BadRecipe on text unfit for a card, KeyError, TypeError, AttributeError or
+        ValueError on anything else."""
         name, hashes = described["name"], dict(described["sha256"].items())
         hub_id, revision = described.get("hub_id"), described.get("revision")
         texts = [name, *hashes, *hashes.values(), hub_id or "", revision or ""]
         if not hashes or not all(isinstance(text, str) for text in texts):
             raise TypeError
+        require_fit(name, revision or "")
+        if hub_id is not None and not HUB_ID.fullmatch(hub_id):
+            raise BadRecipe(faults=[_no_hub_id(hub_id)])
         return cls(name, hashes, hub_id, revision)
 
     def named(self, model: Checkpoint) -> Checkpoint:
@@ -73,12 +81,14 @@ class RecordedSources:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> RecordedSources:
-        """The sources of a record. Raises KeyError, TypeError, AttributeError or ValueError if it is malformed."""
+        """The sources of a record. Raises BadRecipe on text unfit for a card, KeyError, TypeError, AttributeError or
+        ValueError if it is malformed."""
         described = record["sources"]
         models = sorted(key for key in described if key != BASE)
         order = record.get("order", models)
         if not models or sorted(order) != models:
             raise ValueError
+        require_fit(*order)
         keys = [*order, *([BASE] if BASE in described else [])]
         # Before there was `order` it was lost wherever the models were not called a, b, c, …
         ordered = "order" in record or _called_in_turn(models)
@@ -162,6 +172,33 @@ class RecordedSources:
                 f"Give the models in the order of their weights, and add {ANY_SOURCES_FLAG}.",
             ),
         )
+
+
+def require_fit(*texts: str) -> None:
+    """Raises BadRecipe if a name or revision of a source cannot stand in a line of the card or the terminal."""
+    for text in texts:
+        if any(unicodedata.category(character) in _UNFIT for character in text):
+            shown = json.dumps(text)
+            sentence = Text(
+                f"В записи рецепта имя или ревизия исходной модели содержит управляющие символы: {shown}.",
+                f"In the recipe's record the name or revision of a source model holds control characters: {shown}.",
+            )
+            advice = Text("Уберите их из файла рецепта.", "Remove them from the recipe file.")
+            raise BadRecipe(faults=[Fault(sentence, advice)])
+
+
+def _no_hub_id(hub_id: str) -> Fault:
+    shown = json.dumps(hub_id)
+    return Fault(
+        Text(
+            f"В записи рецепта hub_id исходной модели — не имя на Hugging Face Hub: {shown}.",
+            f"In the record of the recipe the hub_id of a source model is no name on the Hugging Face Hub: {shown}.",
+        ),
+        Text(
+            "Имя пишется как владелец/модель: буквы, цифры, точка, «_» и «-».",
+            "Such a name is written owner/model: letters, digits, a full stop, “_” and “-”.",
+        ),
+    )
 
 
 def _flag(key: str, place: str) -> str:

@@ -58,6 +58,22 @@ def test_recipe_may_name_its_sources(tiny_pair: TinyPair, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "out/recipe.json").read_text())["performed"] == "slerp"
 
 
+def test_the_log_is_not_written_onto_the_recipe(shell: Shell, tmp_path: Path) -> None:
+    recipe, link, hard = tmp_path / "r.json", tmp_path / "link.json", tmp_path / "hard.json"
+    text = '{"method": "direct"}'
+    recipe.write_text(text)
+    link.symlink_to(recipe)
+    hard.hardlink_to(recipe)
+    for file in (recipe, link, hard):
+        for words in ([f"--recipe={recipe}"], ["--recipe", str(recipe), "--recipe", str(tmp_path / "other.json")]):
+            status, out, err = shell(*words, "--log", str(file), "--lang", "en")
+            assert status == 2 and f"--log: “{file}” is the file of the recipe" in err and out == ""
+    assert recipe.read_text() == text and not shell.out.exists()
+    new = str(tmp_path / "new.json")
+    assert shell("--recipe", new, "--log", new)[0] == 2 and not Path(new).exists()
+    assert shell("--recipe", str(recipe), "--log", str(tmp_path / "log.txt"))[0] == 0
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{", '{"parameters": {}}', '{"method": 3}', '{"method": "direct", "parameters": []}',

@@ -107,3 +107,75 @@ def test_a_record_of_its_models_that_is_not_understood(change: dict[str, Any], s
     recipe = stored(shell.out, tmp_path / "recipe.json", **change)
     status, _, err = shell("--recipe", recipe, "--lang", "en")
     assert status == 2 and "source models is not understood" in err and not shell.out.exists()
+
+
+@pytest.mark.parametrize("dtype", [[], {}, 3])
+def test_a_recorded_dtype_of_another_kind(dtype: Any, shell: Shell, tmp_path: Path) -> None:
+    assert shell("--method", "slerp")[0] == 0
+    recipe = stored(shell.out, tmp_path / "recipe.json", dtype=dtype)
+    status, _, err = shell("--recipe", recipe, "--lang", "en")
+    assert status == 2 and "BAD_RECIPE: The record of the result is not understood" in err and not shell.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "ru", "en"),
+    [
+        ({"name": "x\n# y"}, r'символы: "x\n# y"', r'control characters: "x\n# y"'),
+        ({"name": "\u2028"}, r'символы: "\u2028"', r'control characters: "\u2028"'),
+        ({"name": "\ud800"}, r'символы: "\ud800"', r'control characters: "\ud800"'),
+        ({"name": "\x1b[2J"}, r'символы: "\u001b[2J"', r'control characters: "\u001b[2J"'),
+        ({"hub_id": "x/y", "revision": "\ud800"}, r'символы: "\ud800"', r'control characters: "\ud800"'),
+        ({"hub_id": "x/y\nlicense: mit"}, "не имя на Hugging Face Hub", "no name on the Hugging Face Hub"),
+        ({"hub_id": "x/y\n"}, "не имя на Hugging Face Hub", "no name on the Hugging Face Hub"),
+        ({"hub_id": "x"}, "владелец/модель", "owner/model"),
+        ({"hub_id": ""}, "владелец/модель", "owner/model"),
+        ({"hub_id": "[x/y, z]"}, "владелец/модель", "owner/model"),
+    ],
+)  # fmt: skip
+def test_recorded_names_that_would_break_a_card(
+    change: dict[str, str], ru: str, en: str, shell: Shell, tmp_path: Path
+) -> None:
+    assert shell("--method", "slerp")[0] == 0
+    sources = json.loads((shell.out / "recipe.json").read_text())["sources"]
+    recipe = stored(shell.out, tmp_path / "recipe.json", sources={**sources, "a": {**sources["a"], **change}})
+    for lang, words in (("ru", ru), ("en", en)):
+        status, out, err = shell("--recipe", recipe, "--lang", lang)
+        assert status == 2 and out == "" and "BAD_RECIPE" in err and words in err and not shell.out.exists()
+
+
+def test_a_recorded_key_or_donor_that_would_break_a_line(shell: Shell, tmp_path: Path) -> None:
+    assert shell("--method", "slerp")[0] == 0
+    sources = json.loads((shell.out / "recipe.json").read_text())["sources"]
+    recipe = stored(shell.out, tmp_path / "recipe.json", sources={"a\nb": sources["a"], "b": sources["b"]})
+    status, _, err = shell("--recipe", recipe, "--lang", "en")
+    assert status == 2 and r'control characters: "a\nb"' in err and err.count("\n") == 1
+    (tmp_path / "recipe.json").write_text(r'{"recipe": {"method": "slerp"}, "donor": "\ud800"}')
+    status, _, err = shell("--recipe", recipe, "--other-sources", "--lang", "en")
+    assert status == 2 and r'control characters: "\ud800"' in err and not shell.out.exists()
+
+
+def test_recorded_names_of_the_hub_and_in_any_script(shell: Shell, tmp_path: Path) -> None:
+    assert shell("--method", "slerp")[0] == 0
+    sources = json.loads((shell.out / "recipe.json").read_text())["sources"]
+    sources["a"] |= {"name": "модель – 1 \u00a0 👩\u200d🔬", "hub_id": "an-owner/whisper_v3.1", "revision": "0" * 40}
+    assert shell("--recipe", stored(shell.out, tmp_path / "recipe.json", sources=sources))[0] == 0
+    assert json.loads((shell.out / "recipe.json").read_text())["sources"] == sources
+    assert "base_model:\n- an-owner/whisper_v3.1\n" in (shell.out / "README.md").read_text()
+
+
+def test_other_models_have_another_donor_where_the_recorded_one_is_not_among_them(
+    tiny_pair: TinyPair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    pair = (tiny_pair.a, tiny_pair.b)
+    recorded = [f"--model={key}={folder}" for key, folder in zip("xy", pair, strict=True)]
+    assert main(["--method", "slerp", *recorded, "--donor", "y", "--output-dir", str(out)]) == 0
+    recipe = stored(out, tmp_path / "recipe.json")
+    words = ["--recipe", recipe, "--output-dir", str(out), "--lang", "en"]
+    others = ["--model-a", str(tiny_pair.a), "--model-b", str(tiny_pair.b), "--other-sources"]
+    warning = "There is no model “y”, the recipe's donor of config and tokenizer: those of “{}” are taken."
+    for more, donor in ((others, "a"), ([*others, "--donor", "b"], "b"), ([*recorded, "--other-sources"], "y")):
+        capsys.readouterr()
+        assert main([*words, *more]) == 0
+        assert (warning.format(donor) in capsys.readouterr().out) == (more == others)
+        assert json.loads((out / "recipe.json").read_text())["donor"] == donor

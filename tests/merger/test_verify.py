@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,26 @@ def test_odd_checksums_are_told_and_make_no_folder_ours(
     assert main(["verify", str(out)]) == 1
     (out / "checksums.json").write_bytes(before["checksums.json"])
     assert tree(out) == before
+
+
+@pytest.mark.parametrize("more", [["--json"], ["--log", "log.txt"]])
+def test_half_a_surrogate_pair_in_the_checksums_is_told_without_a_trace(
+    more: list[str], tiny_pair: TinyPair, tmp_path: Path
+) -> None:
+    merge_to_folder(HALF, opened(tiny_pair), tmp_path / "out")
+    file = tmp_path / "out/checksums.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "files": {"\ud800": "0"}}))
+    command = [sys.executable, "-m", "merger", "verify", str(tmp_path / "out"), "--lang", "en", *more]
+    where = {"PYTHONPATH": str(Path(__file__).parents[2]), "WHISPER_MERGE_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, **where}, capture_output=True, encoding="utf-8", check=False
+    )
+    told = r"MISSING_FILE: Not found: “\ud800” (a file of the result)."
+    assert done.returncode == 1 and told in done.stderr and done.stderr.count("\n") == 1
+    log = tmp_path / ("log.txt" if "--log" in more else "cache/errors.log")
+    assert told in log.read_text(encoding="utf-8")
+    if "--json" in more:
+        assert "\ud800" in json.loads(done.stdout)["error"]["sentence"]
 
 
 @pytest.mark.parametrize("change", [{"performed": None}, {"performed": "ties"}, {"recipe": None}, {"recipe": ...}])
