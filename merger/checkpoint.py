@@ -241,12 +241,16 @@ def open_folder(
     config = _read_config(folder)
     tensors, metadata = _read_tensors(folder, weights)
     sidecars = {file: folder / file for file in SIDECARS if (folder / file).is_file()}
-    # A folder may have a name that is no Unicode (Cyrillic of an old disk): files and the terminal get what can be written.
-    own = os.fsencode(folder.resolve().name).decode(errors="replace")
-    shown = name or (hub_id or "").split("/")[-1] or own
+    shown = name or (hub_id or "").split("/")[-1] or _printable(folder.resolve().name)
     if name is None and weights is not None:
         shown = f"{shown}/{weights}"  # the folder's name alone means its usual weights
     return Checkpoint(shown, folder, config, tensors, sidecars, location, hub_id, revision, metadata)
+
+
+def _printable(name: str) -> str:
+    """A folder's name as records, cards and terminals can hold it: it may be no Unicode (an old disk's Cyrillic) or hold
+    a line break."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in os.fsencode(name).decode(errors="replace"))
 
 
 def _read_tensors(folder: Path, weights: str | None) -> tuple[dict[str, TensorEntry], dict[str, str]]:

@@ -243,3 +243,9 @@ def test_nonfinite_weights_are_listed_up_to_five(folder: Path, tiny_pair: TinyPa
         sources = {"a": open_checkpoint(tiny_pair.b), "b": open_checkpoint(folder)}
         merge_to_folder(MergeRecipe.build("direct"), sources, tmp_path / "out")
     assert 1 <= len(caught.value.facts["tensors"]) <= 6
+
+
+def test_a_folder_of_any_name_has_a_name_of_one_line(tiny_pair: TinyPair, tmp_path: Path) -> None:
+    for name, shown in (("мо дель", "мо дель"), ("a\nlicense: mit", "a\ufffdlicense: mit")):
+        shutil.copytree(tiny_pair.a, tmp_path / name)
+        assert open_checkpoint(tmp_path / name).name == shown
