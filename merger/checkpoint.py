@@ -248,8 +248,8 @@ def open_folder(
 
 
 def _printable(name: str) -> str:
-    """A folder's name as records, cards and terminals can hold it: it may be no Unicode (an old disk's Cyrillic) or hold
-    a line break."""
+    """A folder's name as records, cards and terminals can hold it: it may be no Unicode (an old disk's Cyrillic) or
+    hold a line break."""
     return "".join(c if c.isprintable() else "\ufffd" for c in os.fsencode(name).decode(errors="replace"))
 
 
