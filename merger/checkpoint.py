@@ -186,7 +186,7 @@ def peek_config(
     if is_hub_id(given):
         return given.split("/")[1], _read_config(fetch_small_files(given))
     path, _ = _local_place(given, None if allowed_roots is None else list(allowed_roots))
-    return path.resolve().name, _read_config(path)
+    return _printable(path.resolve().name), _read_config(path)
 
 
 def _local_place(given: str, allowed_roots: list[str | os.PathLike[str]] | None) -> tuple[Path, str | None]:

@@ -28,18 +28,13 @@ from merger.report import STAGES, MergeReport, Progress, angles_of
 from merger.sidecars import write_sidecars
 from merger.space import require_space
 from merger.stream import SourceFiles
-from merger.transaction import FolderTransaction, disk_errors, sweep
+from merger.transaction import CURRENT_FOLDER, FolderTransaction, disk_errors, sweep
 from merger.verify import check_written, foreign_files, verify_folder
 
 __all__ = ["STAGES", "MergeReport", "Progress", "merge_outputs", "merge_to_folder"]
 
 log = logging.getLogger("merger")
 
-# The folder changes in one rename: whoever stands in it would be left in one that has no name any more.
-CURRENT_FOLDER = Text(
-    "это текущая папка, её нельзя заменить целиком; назовите папку внутри неё или перейдите в другую",
-    "it is the current folder and cannot be replaced as a whole; name a folder inside it, or go to another",
-)
 
 @dataclass
 class _Task:

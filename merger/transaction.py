@@ -46,6 +46,11 @@ MOUNT_POINT = Text(
     "это точка монтирования, её нельзя заменить целиком; назовите папку внутри неё",
     "it is a mount point and cannot be replaced as a whole; name a folder inside it",
 )
+# The folder changes in one rename: whoever stands in it would be left in one that has no name any more.
+CURRENT_FOLDER = Text(
+    "это текущая папка, её нельзя заменить целиком; назовите папку внутри неё или перейдите в другую",
+    "it is the current folder and cannot be replaced as a whole; name a folder inside it, or go to another",
+)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
