@@ -12,7 +12,7 @@ import torch
 from benchmarks.live_bench import GUIDE, Bench
 from benchmarks.timing import milliseconds, percentiles
 from evaluation.engine.backend import CudaBackend
-from evaluation.engine.device_greedy import make_plain_step
+from evaluation.engine.device_greedy import MakeStep, make_plain_step
 from evaluation.engine.device_loop import Captured, Rows
 from evaluation.engine.greedy import Decoded
 from evaluation.engine.model import Caches, fill_cross
@@ -122,14 +122,22 @@ def steps(bench: Bench, count: int = 64) -> dict[str, Any]:
         return {"eager_with_choice": round(taken / max(decoded.passes, 1), 4), "tokens": len(decoded.tokens)}
     tensors = collect(bench.live.modules["merged"])
     found: dict[str, Any] = {}
-    makers: dict[str, Any] = {"plain": make_plain_step}
+    makers: dict[str, MakeStep] = {"plain": make_plain_step}
     try:
-        from evaluation.engine.triton_step import TritonStep
-
-        makers["triton"] = TritonStep
-        makers["triton_no_pdl"] = lambda *given: TritonStep(*given, dependent_launch=False)
+        from evaluation.engine.cuda_step import CudaDecoder
+        from evaluation.engine.triton_step import TritonDecoder, TritonStep
     except ImportError as error:
         found["triton"] = f"unavailable: {error}"
+    else:
+
+        def stepper(decoder: Any, **settings: Any) -> MakeStep:
+            return lambda tensors, caches, rows, rules: TritonStep(
+                tensors, decoder(tensors, caches, rows.token, rows.position, **settings), rows, rules
+            )
+
+        makers["cuda"] = stepper(CudaDecoder)
+        makers["triton"] = stepper(TritonDecoder)
+        makers["triton_no_pdl"] = stepper(TritonDecoder, dependent_launch=False)
     for name, make in makers.items():
         caches, rows = Caches(tensors, 1), Rows.empty(1, tensors.target_positions, bench.device)
         fill_cross(tensors, bench.backend().encode(bench.window)[None], caches)

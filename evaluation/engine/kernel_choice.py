@@ -1,13 +1,14 @@
-"""Triton kernels where they are installed, suit the model and agree with their plain twins; otherwise the twins."""
+"""Our kernels where they can be used, suit the model and agree with their plain twins; otherwise the twins."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
+from evaluation.engine import cuda_step
 from evaluation.engine.device_greedy import MakeSpan, MakeStep, Span, make_plain_span, make_plain_step
 from evaluation.engine.device_loop import Rows, Step
 from evaluation.engine.model import Caches, decode_rows, logits
@@ -19,21 +20,39 @@ TOLERANCE = 0.05  # of the largest logit; half-precision rounding gives about 0.
 
 
 def fastest_step(tensors: WhisperTensors) -> MakeStep:
-    """The Triton step or the plain one. It is tried on rows that are parked, before it is captured."""
+    """The step in CUDA, the one in Triton or the plain one: the first that can be had, fastest first. It is tried on
+    rows that are parked, before it is captured."""
     kernels = _kernels(tensors)
     if kernels is None:
         return make_plain_step
 
     def make(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules) -> Step:
-        def tried() -> tuple[Step, torch.Tensor]:
-            step = kernels.TritonStep(tensors, caches, rows, rules, dependent_launch=_hopper(tensors))
-            step.forward()
-            return step, step.scores
-
         hidden = decode_rows(tensors, caches, rows.token, rows.position, tensors.target_positions)
-        return _agreeing("step", tried, logits(tensors, hidden)) or make_plain_step(tensors, caches, rows, rules)
+        expected = logits(tensors, hidden)
+        for name, decoder in _decoders(kernels, tensors, caches, rows):
+
+            def tried(decoder: Callable[[], Any] = decoder) -> tuple[Step, torch.Tensor]:
+                step = kernels.TritonStep(tensors, decoder(), rows, rules)
+                step.decoder.forward()
+                return step, step.scores
+
+            found = _agreeing(name, tried, expected)
+            if found is not None:
+                step: Step = found
+                return step
+        return make_plain_step(tensors, caches, rows, rules)
 
     return make
+
+
+def _decoders(
+    kernels: Any, tensors: WhisperTensors, caches: Caches, rows: Rows
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """What can write the logits of a step, fastest first."""
+    given = (tensors, caches, rows.token, rows.position)
+    if _hopper(tensors) and cuda_step.suits(tensors, caches):
+        yield "CUDA decoder", lambda: cuda_step.CudaDecoder(*given)
+    yield "Triton decoder", lambda: kernels.TritonDecoder(*given, dependent_launch=_hopper(tensors))
 
 
 def fastest_span(tensors: WhisperTensors) -> MakeSpan:
@@ -63,7 +82,7 @@ def fastest_span(tensors: WhisperTensors) -> MakeSpan:
             return Span(run, decoder.scores), decoder.scores
 
         plain.run()
-        return _agreeing("pass over a few tokens", tried, plain.scores) or plain
+        return _agreeing("Triton pass over a few tokens", tried, plain.scores) or plain
 
     return make
 
@@ -91,5 +110,5 @@ def _agreeing(name: str, tried: Callable[[], tuple[Any, torch.Tensor]], expected
         reason = f"its logits differ by {error:.2g}"
     except Exception as failure:  # a compiler raises what it likes; the plain twin always works
         reason = f"{type(failure).__name__}: {failure}"
-    log.warning("The Triton %s is not used on this device (%s); plain torch is.", name, reason)
+    log.warning("The %s is not used on this device (%s).", name, reason)
     return None

@@ -187,21 +187,24 @@ class TritonDecoder:
             torch.addmm(bias, x, weight.t(), out=out)
 
 
-class TritonStep(TritonDecoder):
-    """One token for every row, the choice of the next one included: a callable whose launches can be captured."""
+class TritonStep:
+    """One token for every row, the choice of the next one included: a callable whose launches can be captured.
 
-    def __init__(self, tensors, caches, rows, rules, *, dependent_launch: bool = True, tuning: Tuning | None = None):
-        super().__init__(
-            tensors, caches, rows.token, rows.position, dependent_launch=dependent_launch, tuning=tuning
-        )
-        self.rows, self.rules = rows, rules
+    `decoder` writes the logits, float32 [b, vocabulary]: a `TritonDecoder` or a `CudaDecoder` for the rows' tokens.
+    """
+
+    def __init__(self, tensors, decoder, rows, rules):
+        self.decoder, self.rows, self.rules = decoder, rows, rules
+        self.batch, self.scores = len(rows.token), decoder.scores
+        self.pdl = decoder.pdl
+        self.launch = {"launch_pdl": True} if self.pdl else {}
         self.stretches = triton.cdiv(tensors.head.shape[0], VOCABULARY_BLOCK)
         self.best = torch.empty((self.batch, self.stretches, 3), dtype=torch.float32, device=tensors.device)
         self.best_at = torch.empty((self.batch, self.stretches, 2), dtype=torch.int32, device=tensors.device)
 
     def __call__(self) -> None:
         """Launch the step."""
-        self.forward()
+        self.decoder.forward()
         self.choose()
 
     def choose(self) -> None:

@@ -15,7 +15,7 @@ from evaluation.engine.kernel_choice import fastest_span, fastest_step
 from evaluation.engine.model import Caches, decode_many, decode_rows, encode, fill_cross, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import collect
-from evaluation.engine.triton_step import MOST_ROWS, TritonStep
+from evaluation.engine.triton_step import MOST_ROWS, TritonDecoder, TritonStep
 from evaluation.vocabulary import Vocabulary
 from merger.live import LiveMerge
 from merger.live.kernels import MergeKernel
@@ -55,10 +55,11 @@ def test_the_step(live: LiveMerge, batch: int, timestamps: bool) -> None:
     rows = Rows.empty(batch, tensors.target_positions, CPU)
     for row in range(batch):
         rows.load(row, [START] * (1 + 70 * row), rules.history(), [], 2 + row)  # also beyond a block of positions
-    step = TritonStep(tensors, caches, rows, rules, dependent_launch=False)
+    decoder = TritonDecoder(tensors, caches, rows.token, rows.position, dependent_launch=False)
+    step = TritonStep(tensors, decoder, rows, rules)
     for _ in range(STEPS):
         scores = logits(tensors, decode_rows(tensors, plain, rows.token, rows.position, tensors.target_positions))
-        step.forward()
+        decoder.forward()
         apart = float((step.scores - scores).abs().max())
         assert apart <= TOLERANCE * float(scores.abs().max())
         assert torch.allclose(caches.self_kv, plain.self_kv, atol=0.02)

@@ -1,4 +1,4 @@
-"""On a GPU: captured graphs, the Triton step and the merge kernel against their plain twins and transformers."""
+"""On a GPU: captured graphs, the steps in CUDA and Triton, the merge kernel, against their twins and transformers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from evaluation.engine import WhisperEngine
 from evaluation.engine.backend import CudaBackend
+from evaluation.engine.cuda_step import CudaDecoder
 from evaluation.engine.device_greedy import make_plain_span, make_plain_step
 from evaluation.engine.device_loop import Captured, Rows, advance, plain_step
 from evaluation.engine.kernel_choice import fastest_span
@@ -65,23 +66,28 @@ def test_prepared_and_measured_tables_agree(live: LiveMerge, tmp_path: Path) -> 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("timestamps", [False, True])
-@pytest.mark.parametrize("dependent_launch", [False, True])
-def test_the_triton_step_follows_its_twin(live: LiveMerge, timestamps: bool, dependent_launch: bool) -> None:
+@pytest.mark.parametrize("which", ["cuda", "triton", "triton, one launch after the other", "triton, many rows"])
+def test_a_step_follows_its_twin(live: LiveMerge, timestamps: bool, which: str) -> None:
     kernels = pytest.importorskip("evaluation.engine.triton_step")
+    batch = {"cuda": 1, "triton, many rows": 6}.get(which, 2)
     module = live.modules["a"]
     tensors, device = collect(module), torch.device("cuda")
     rules = Rules(Vocabulary.of(module, make_processor().tokenizer), timestamps, device)
-    heard = encode(tensors, torch.randn(2, 80, 3000, device=device, dtype=tensors.dtype) * 0.3)
-    caches, rows = [Caches(tensors, 2) for _ in range(2)], [Rows.empty(2, 448, device) for _ in range(2)]
+    heard = encode(tensors, torch.randn(batch, 80, 3000, device=device, dtype=tensors.dtype) * 0.3)
+    caches, rows = [Caches(tensors, batch) for _ in range(2)], [Rows.empty(batch, 448, device) for _ in range(2)]
     for each, state in zip(caches, rows, strict=True):
         fill_cross(tensors, heard, each)
-        for row, limit in enumerate((30, 12)):
+        for row, limit in enumerate((30, 12, 30, 3, 30, 30)[:batch]):
             state.load(row, [257], rules.history(), [], limit)
-    step = kernels.TritonStep(tensors, caches[1], rows[1], rules, dependent_launch=dependent_launch)
+    given = (tensors, caches[1], rows[1].token, rows[1].position)
+    if which == "cuda":
+        decoder = CudaDecoder(*given)
+    else:
+        decoder = kernels.TritonDecoder(*given, dependent_launch="after" not in which)
+    step = kernels.TritonStep(tensors, decoder, rows[1], rules)
     for _ in range(30):
+        decoder.forward()
         reference = step.scores.clone()
-        step.forward()
-        reference.copy_(step.scores)
         plain_step(tensors, caches[0], rows[0], rules)
         advance_copy = [field.clone() for field in vars(rows[1]).values()]
         step.choose()
@@ -123,7 +129,7 @@ def test_a_captured_step_hears_weights_that_were_merged_afterwards(live: LiveMer
     rules = Rules(Vocabulary.of(live.modules["merged"], make_processor().tokenizer), False, device)
     caches, rows = Caches(tensors, 1), Rows.empty(1, 448, device)
     rows.park()
-    step = kernels.TritonStep(tensors, caches, rows, rules)
+    step = kernels.TritonStep(tensors, CudaDecoder(tensors, caches, rows.token, rows.position), rows, rules)
     captured = Captured(step, device)
     outcomes = []
     for alpha in (0.2, 0.9, 0.2):

@@ -1,0 +1,207 @@
+"""The decoder in CUDA (`decoder.cu`): one token for one window, six kernels a layer, on a Hopper GPU or a newer one.
+
+Compiled for the model's shape when it is made, by NVRTC, which comes with torch's CUDA packages as `cuda.bindings`
+does. Its twins are `TritonDecoder` and `model.decode_rows`; `kernel_choice` tries it against the latter before it is used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from evaluation.engine.model import Caches
+from evaluation.engine.tensors import WhisperTensors
+
+THREADS, CLUSTER, OWN = 256, 8, 8  # as in decoder.cu: OWN outputs of one product, or columns of a head, per block
+HEAD_WIDTH = OWN * CLUSTER
+WIDEST = 8 * THREADS  # of the norms: a thread holds eight values
+FOLDER = Path(__file__).parent
+
+Argument = torch.Tensor | int | None
+
+
+class Launch(NamedTuple):
+    """One kernel of `decoder.cu`: its name, blocks and arguments in its order."""
+
+    kernel: str
+    blocks: int
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The constants that `decoder.cu` is compiled with, under the names it has for them."""
+
+    D: int
+    F: int
+    S: int
+    T: int
+    V: int
+    BF16: bool
+
+    @classmethod
+    def of(cls, tensors: WhisperTensors) -> Shape:
+        return cls(
+            D=tensors.width, F=tensors.decoder[0].fc1[0].shape[0], S=tensors.source_positions,
+            T=tensors.target_positions, V=tensors.head.shape[0], BF16=tensors.dtype == torch.bfloat16,
+        )  # fmt: skip
+
+    def prelude(self) -> str:
+        """The declaration of these constants."""
+        return "".join(f"constexpr int {one.name} = {int(getattr(self, one.name))};\n" for one in fields(self))
+
+
+def suits(tensors: WhisperTensors, caches: Caches) -> bool:
+    """Whether the kernels can compute this model for these caches: one window, half precision, fused projections with
+    biases, heads of 64, addresses from which 16 bytes can be read at once."""
+    width, hidden = tensors.width, tensors.decoder[0].fc1[0].shape[0]
+    return (
+        caches.self_kv.shape[2] == 1
+        and tensors.dtype in {torch.float16, torch.bfloat16}
+        and all(layer.attn.fused is not None and layer.attn.fused[1] is not None for layer in tensors.decoder)
+        and width == HEAD_WIDTH * tensors.decoder_heads
+        and width <= WIDEST
+        and hidden % HEAD_WIDTH == 0
+        and tensors.target_positions % CLUSTER == 0
+        and all(pointer % 16 == 0 for pointer in tensors.pointers())
+    )
+
+
+class CudaDecoder:
+    """`scores`, float32 logits [1, vocabulary], of token int64[1] at position int64[1]; `forward` can be captured.
+
+    Raises ImportError without `cuda.bindings`, ValueError for models it does not suit, RuntimeError with CUDA's or the
+    compiler's words where it cannot be made.
+    """
+
+    def __init__(
+        self, tensors: WhisperTensors, caches: Caches, token: torch.Tensor, position: torch.Tensor
+    ) -> None:
+        if not suits(tensors, caches) or len(token) != 1:
+            raise ValueError("the CUDA kernels do not support this")
+        device = self._device = tensors.device
+        major, minor = torch.cuda.get_device_capability(device)
+        self._kernels = _kernels(Shape.of(tensors), f"sm_{major}{minor}", device)
+        self.pdl = True
+        self.scores = torch.zeros((1, tensors.head.shape[0]), dtype=torch.float32, device=device)
+        launches = list(launches_of(tensors, caches, token, position, self.scores))
+        self._kept = [tensor for launch in launches for tensor in launch.arguments]  # addresses are all that is passed
+        self._prepared = [(launch, Packed(launch.arguments)) for launch in launches]
+
+    def forward(self) -> None:
+        """Launch everything on the current stream."""
+        from cuda.bindings import driver
+
+        stream = torch.cuda.current_stream(self._device).cuda_stream
+        early = driver.CUlaunchAttribute()
+        early.id = driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+        early.value.programmaticStreamSerializationAllowed = 1
+        config = driver.CUlaunchConfig()
+        config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1
+        config.blockDimX, config.hStream = THREADS, stream
+        for index, (launch, packed) in enumerate(self._prepared):
+            kernel, config.sharedMemBytes = self._kernels[launch.kernel]
+            config.gridDimX = launch.blocks
+            # The first one waits for all that came before, so that the others may read before they wait.
+            config.attrs, config.numAttrs = ([early], 1) if index else ([], 0)
+            _checked(driver.cuLaunchKernelEx(config, kernel, packed.address, 0))
+
+
+class Packed:
+    """Arguments of a kernel as CUDA takes them: at `address` an array of addresses of values."""
+
+    def __init__(self, arguments: tuple[Argument, ...]) -> None:
+        self._values = [_value(argument) for argument in arguments]
+        self._array = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(value) for value in self._values))
+        self.address = ctypes.addressof(self._array)
+
+
+def _value(argument: Argument) -> Any:
+    if isinstance(argument, int):
+        return ctypes.c_int32(argument)
+    return ctypes.c_uint64(0 if argument is None else argument.data_ptr())
+
+
+def launches_of(
+    tensors: WhisperTensors, caches: Caches, token: torch.Tensor, position: torch.Tensor, scores: torch.Tensor
+) -> Iterator[Launch]:
+    """The launches that make a step, with buffers of their own between them."""
+    width, hidden, heads = tensors.width, tensors.decoder[0].fc1[0].shape[0], tensors.decoder_heads
+    x, heard = (torch.zeros(width, dtype=tensors.dtype, device=tensors.device) for _ in range(2))
+    inner = torch.zeros(hidden, dtype=tensors.dtype, device=tensors.device)
+    yield Launch("embed", 1, (token, position, tensors.embed, tensors.decoder_positions, x))
+    for index, layer in enumerate(tensors.decoder):
+        assert layer.attn.fused is not None and layer.cross is not None and layer.cross_norm is not None
+        own, sound = caches.self_kv[index], caches.cross_kv[index]
+        across = sound.stride()[2:4]
+        yield Launch(
+            "attend_to_text", CLUSTER * heads,
+            (x, *layer.attn.fused, *layer.attn_norm, position, own[0], own[1], heard),
+        )  # fmt: skip
+        yield Launch("project_out", width // OWN, (heard, *layer.attn.out, x))
+        yield Launch(
+            "attend_to_sound", CLUSTER * heads,
+            (x, *layer.cross.q, *layer.cross_norm, sound[0], sound[1], heard, *across),
+        )  # fmt: skip
+        yield Launch("project_out", width // OWN, (heard, *layer.cross.out, x))
+        yield Launch("feed_up", hidden // (2 * OWN), (x, *layer.fc1, *layer.mlp_norm, inner))
+        yield Launch("feed_down", width // OWN, (inner, *layer.fc2, x))
+    yield Launch("score", -(-len(tensors.head) // (4 * OWN)), (x, tensors.head, *tensors.decoder_norm, scores))
+
+
+def source(shape: Shape, primitives: Path = FOLDER / "primitives.cuh") -> str:
+    """The kernels for one shape, whole."""
+    parts = [path.read_text(encoding="utf-8") for path in (primitives, FOLDER / "decoder.cu")]
+    return "\n".join([shape.prelude(), *parts])
+
+
+KERNELS = ("embed", "attend_to_text", "attend_to_sound", "project_out", "feed_up", "feed_down", "score")
+
+
+@cache
+def _kernels(shape: Shape, architecture: str, device: torch.device) -> dict[str, tuple[Any, int]]:
+    """The loaded kernels and the bytes of shared memory of their blocks; made once per process."""
+    from cuda.bindings import driver
+
+    most = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    binary = _compiled(shape, architecture)
+    with torch.cuda.device(device):
+        torch.cuda.synchronize(device)  # makes sure of a context
+        module = _checked(driver.cuModuleLoadData(binary))
+        found = {name: _checked(driver.cuModuleGetFunction(module, name.encode())) for name in KERNELS}
+        place, size = _checked(driver.cuModuleGetGlobal(module, b"shared_bytes"))
+        sizes = (ctypes.c_int32 * len(KERNELS))()
+        assert size == ctypes.sizeof(sizes)
+        _checked(driver.cuMemcpyDtoH(ctypes.addressof(sizes), place, size))
+        for kernel, needed in zip(found.values(), sizes, strict=True):
+            _checked(driver.cuFuncSetAttribute(kernel, most, needed))
+    return dict(zip(KERNELS, zip(found.values(), sizes, strict=True), strict=True))
+
+
+def _compiled(shape: Shape, architecture: str) -> bytes:
+    from cuda.bindings import nvrtc
+
+    program = _checked(nvrtc.nvrtcCreateProgram(source(shape).encode(), b"decoder.cu", 0, [], []))
+    options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17"]
+    outcome = nvrtc.nvrtcCompileProgram(program, len(options), options)[0]
+    if outcome != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+        log = b" " * _checked(nvrtc.nvrtcGetProgramLogSize(program))
+        nvrtc.nvrtcGetProgramLog(program, log)
+        raise RuntimeError(f"decoder.cu was not compiled: {log.rstrip(bytes(1)).decode(errors='replace').strip()[:2000]}")
+    binary = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
+    _checked(nvrtc.nvrtcGetCUBIN(program, binary))
+    nvrtc.nvrtcDestroyProgram(program)
+    return binary
+
+
+def _checked(outcome: tuple[Any, ...]) -> Any:
+    """The value of a call of CUDA's, or RuntimeError with the name of its error."""
+    if int(outcome[0]) != 0:
+        raise RuntimeError(f"CUDA: {outcome[0].name}")
+    return outcome[1] if len(outcome) == 2 else outcome[1:]

@@ -1,0 +1,137 @@
+// What decoder.cu asks of an NVIDIA GPU (compute capability 9.0 or newer), in PTX: it is compiled without any header.
+
+typedef unsigned int u32;
+typedef unsigned short u16;
+typedef unsigned long long u64;
+#define EXPORTED extern "C" __device__
+
+__device__ inline u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+
+// ---- half precision ----
+
+__device__ inline float2 widen(u32 two) {
+    float2 r;
+    if constexpr (BF16) {
+        r.x = __uint_as_float(two << 16);
+        r.y = __uint_as_float(two & 0xffff0000u);
+    } else
+        asm("{.reg .b16 a, b; mov.b32 {a, b}, %2; cvt.f32.f16 %0, a; cvt.f32.f16 %1, b;}"
+            : "=f"(r.x), "=f"(r.y) : "r"(two));
+    return r;
+}
+
+// The first value in the low half, rounded to nearest even.
+__device__ inline u32 narrow(float first, float second) {
+    u32 r;
+    if constexpr (BF16)
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(second), "f"(first));
+    else
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(second), "f"(first));
+    return r;
+}
+
+__device__ inline float fast_exp(float x) { return __expf(x); }
+__device__ inline float minus_infinity() { return __uint_as_float(0xff800000u); }
+
+// ---- memory ----
+
+// What another kernel has just written: past this multiprocessor's own cache, which may hold what was there before.
+__device__ inline uint4 load_fresh(const uint4* p) {
+    uint4 r;
+    asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w) : "l"(p) : "memory");
+    return r;
+}
+
+__device__ inline u16 load_fresh(const u16* p) {
+    u16 r;
+    asm volatile("ld.relaxed.gpu.global.u16 %0, [%1];" : "=h"(r) : "l"(p) : "memory");
+    return r;
+}
+
+// ---- launches that overlap (programmatic dependent launch) ----
+
+__device__ inline void let_next_begin() { asm volatile("griddepcontrol.launch_dependents;"); }
+__device__ inline void await_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+// ---- within a block ----
+
+// The block's shared memory, one object of it.
+template <class T> __device__ inline T& in_shared() {
+    extern __shared__ __align__(128) char memory[];
+    return *(T*)memory;
+}
+
+__device__ inline float shuffle_xor(float value, int mask) { return __shfl_xor_sync(~0u, value, mask); }
+__device__ inline void sync_block() { __syncthreads(); }
+
+// ---- copies on their way, and who waits for them (PTX ISA, mbarrier and cp.async.bulk) ----
+
+// For one phase, of one arrival.
+__device__ inline void prepare(u64* barrier) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// Arrive, and let the barrier wait for so many bytes of copy_bulk too.
+__device__ inline void expect(u64* barrier, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+                 ::"r"(shared_address(barrier)), "r"(bytes) : "memory");
+}
+
+__device__ inline void copy_bulk(void* to, const void* from, int bytes, u64* barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+                 ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)) : "memory");
+}
+
+__device__ inline void wait(u64* barrier, int parity) {
+    asm volatile(
+        "{.reg .pred done;\n"
+        "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+        "@!done bra again;}" ::"r"(shared_address(barrier)), "r"(parity) : "memory");
+}
+
+// ---- within a cluster of blocks ----
+
+__device__ inline void arrive_cluster() {
+    __syncwarp();  // lanes that went different ways come back together
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+
+__device__ inline void await_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+// The same place in the shared memory of another block of the cluster.
+__device__ inline u32 in_peer(const void* p, int rank) {
+    u32 r;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(r) : "r"(shared_address(p)), "r"(rank));
+    return r;
+}
+
+__device__ inline void store_in_peer(u16* p, int rank, u16 value) {
+    asm volatile("st.shared::cluster.u16 [%0], %1;" ::"r"(in_peer(p, rank)), "h"(value) : "memory");
+}
+
+__device__ inline void store_in_peer(float* p, int rank, float value) {
+    asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(in_peer(p, rank)), "f"(value) : "memory");
+}
+
+__device__ inline void store_in_peer(float* p, int rank, float a, float b, float c, float d) {
+    asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};"
+                 ::"r"(in_peer(p, rank)), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+
+// ---- tensor cores ----
+
+struct Sums {
+    float a, b, c, d;
+};
+
+// Add the product of a 16 × 16 and a 16 × 8 matrix (PTX ISA, mma.m16n8k16).
+__device__ inline void multiply(Sums& s, u32 a, u32 b, u32 c, u32 d, u32 low, u32 high) {
+    if constexpr (BF16)
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+            : "+f"(s.a), "+f"(s.b), "+f"(s.c), "+f"(s.d) : "r"(a), "r"(b), "r"(c), "r"(d), "r"(low), "r"(high));
+    else
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+            : "+f"(s.a), "+f"(s.b), "+f"(s.c), "+f"(s.d) : "r"(a), "r"(b), "r"(c), "r"(d), "r"(low), "r"(high));
+}

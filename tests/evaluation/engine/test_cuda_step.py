@@ -1,0 +1,64 @@
+"""The CUDA decoder without a GPU: `decoder.cu` compiled by a C++ compiler, its threads run in turn, against the plain
+step. What this cannot show, compilation for a GPU, memory ordering and speed, is left to `test_gpu.py`."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from evaluation.engine import cuda_step
+from evaluation.engine.cuda_step import CLUSTER, KERNELS, Packed, Shape, launches_of
+from evaluation.engine.model import Caches, decode_rows, logits
+from evaluation.engine.tensors import collect
+from merger.live import LiveMerge
+from tests.evaluation.conftest import save_pair
+
+EMULATED = Path(__file__).with_name("emulated.hpp")
+TOLERANCE = {torch.float16: 0.005, torch.bfloat16: 0.04}  # of the largest logit
+
+
+def build(shape: Shape, folder: Path) -> ctypes.CDLL:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    program, library = folder / "decoder.cpp", folder / "decoder.so"
+    entries = "\n".join(f"EMULATE({name})" for name in KERNELS)
+    program.write_text(cuda_step.source(shape, EMULATED) + entries, encoding="utf-8")
+    command = [compiler, "-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-o", str(library), str(program)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[:3000]
+    return ctypes.CDLL(str(library))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("dtype", "heads"), [("float16", 2), ("float16", 5), ("bfloat16", 3)])
+def test_the_step_follows_its_twin(dtype: str, heads: int, tmp_path: Path) -> None:
+    pair = save_pair(tmp_path, d_model=64 * heads, heads=heads, layers=(1, 2), max_source_positions=1500)
+    live = LiveMerge(*pair, device="cpu", dtype=dtype)
+    tensors = collect(live.modules["a"])
+    ours, plain = Caches(tensors, 1), Caches(tensors, 1)
+    assert cuda_step.suits(tensors, ours)
+    for caches in (ours, plain):
+        torch.manual_seed(heads)
+        caches.self_kv.copy_(torch.randn(caches.self_kv.shape))
+        caches.cross_kv.copy_(torch.randn(caches.cross_kv.shape))
+    library = build(Shape.of(tensors), tmp_path)
+    token, position = torch.tensor([7]), torch.tensor([0])
+    scores = torch.full((1, len(tensors.head)), float("nan"))
+    launches = list(launches_of(tensors, ours, token, position, scores))
+    for seed, place in enumerate([0, 1, 130, 258, 447]):
+        token.fill_(11 * seed)
+        position.fill_(place)
+        for kernel, blocks, arguments in launches:
+            together = CLUSTER if kernel.startswith("attend") else 1
+            run = getattr(library, f"emulate_{kernel}")
+            assert run(ctypes.c_void_p(Packed(arguments).address), blocks, together, seed) == 0, "all wait"
+        expected = logits(tensors, decode_rows(tensors, plain, token, position, tensors.target_positions))
+        assert float((scores - expected).abs().max()) <= TOLERANCE[tensors.dtype] * float(expected.abs().max())
+        assert torch.allclose(ours.self_kv, plain.self_kv, atol=0.05)
+        scores.fill_(float("nan"))
