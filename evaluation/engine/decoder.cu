@@ -20,46 +20,49 @@ template <int K, int GROUPS>
 struct Desk {
     alignas(128) u16 rows[GROUPS][OWN * K];
     alignas(16) u16 x[K];
-    float shares[WARPS][GROUPS * OWN];
+    alignas(16) float shares[WARPS][GROUPS * OWN];
     float2 moments[WARPS];
     u64 arrived;
 };
 
-// Let the weights of group i come from `groups[i]`: GROUPS calls of `fetch` after one of `expect_rows`, by one thread.
-template <int K, int GROUPS>
-__device__ inline void expect_rows(Desk<K, GROUPS>& desk, int rows = GROUPS * OWN, int more_bytes = 0) {
-    prepare(&desk.arrived);
-    expect(&desk.arrived, 2 * K * rows + more_bytes);
-}
+// Which 16 bytes of each 64 a lane reads: of weights, those of row lane / 4; of x, those for the column lane / 4 of the
+// right matrix. See `product`.
+struct Lane {
+    int row = threadIdx.x % 32 / 4, quarter = threadIdx.x % 4, odd = row % 2, upper = row % 2, other = row / 2 % 2;
+};
 
-template <int K, int GROUPS>
-__device__ inline void fetch(Desk<K, GROUPS>& desk, int group, const u16* first, int rows = OWN) {
-    copy_bulk(desk.rows[group], first, 2 * K * rows, &desk.arrived);
-}
-
-// A warp's share of the product of eight rows with x: of row g in lane 4·g + (g % 2).
+// Wait for the weights, and multiply: shares[warp][row] for all rows, after which the block is in step.
 //
-// A tensor core multiplies 16 rows of 16 columns by 16 rows of 8 columns. Its upper eight rows are the same eight rows of
-// weights, further on in their columns; each row meets its own columns of x in one of the eight columns on the right.
-// So lanes read 16 bytes each, and odd rows begin with the other half of 128 bytes, where other banks are. In which order
+// A tensor core multiplies 16 rows of 16 columns by 16 rows of 8 columns. Here its upper eight rows are the lower eight
+// again, further on in their columns, and each row meets its own columns of x in one of the eight columns on the right.
+// So a lane reads 16 bytes at once, and odd rows are a piece of 64 bytes ahead, where other banks are. In which order
 // columns are multiplied does not matter, as long as it is the same one for weights and x.
-template <int K>
-__device__ inline float times(const u16* rows, const u16* x) {
-    int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 4, quarter = threadIdx.x % 4;
-    int upper = row % 2, other = row / 2 % 2;  // of the right matrix, whose column this lane has
-    Sums sums[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+template <int K, int GROUPS>
+__device__ inline void product(Desk<K, GROUPS>& desk) {
+    constexpr int PIECES = K / 32, EACH = (PIECES + WARPS - 1) / WARPS, CHAINS = GROUPS == 1 ? 2 : 1;
+    Lane lane;
+    int warp = threadIdx.x / 32;
+    Sums sums[GROUPS][CHAINS] = {};
+    wait(&desk.arrived);
 #pragma unroll
-    for (int i = 0; i < (K / 64 + WARPS - 1) / WARPS; i++) {
-        int piece = warp + WARPS * i;
-        if (piece >= K / 64) break;
+    for (int i = 0; i < EACH; i++) {
+        int of_rows = warp * EACH + (i + lane.odd) % EACH, of_x = warp * EACH + (i + lane.other) % EACH;
+        uint2 v = make_uint2(0, 0);
+        if (PIECES % WARPS == 0 || of_x < PIECES) v = *(const uint2*)(desk.x + 32 * of_x + 8 * lane.quarter + 4 * lane.upper);
+        if (PIECES % WARPS != 0 && of_rows >= PIECES) of_rows = 0;  // met by zeros
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-            uint4 w = *(const uint4*)(rows + row * K + 64 * piece + 32 * (half ^ row % 2) + 8 * quarter);
-            uint2 v = *(const uint2*)(x + 64 * piece + 32 * (half ^ other) + 8 * quarter + 4 * upper);
-            multiply(sums[half], w.x, w.z, w.y, w.w, v.x, v.y);
+        for (int n = 0; n < GROUPS; n++) {
+            uint4 w = *(const uint4*)(desk.rows[n] + lane.row * K + 32 * of_rows + 8 * lane.quarter);
+            multiply(sums[n][i % CHAINS], w.x, w.z, w.y, w.w, v.x, v.y);
         }
     }
-    return sums[0].a + sums[0].d + sums[1].a + sums[1].d;
+#pragma unroll
+    for (int n = 0; n < GROUPS; n++) {
+        float y = sums[n][0].a + sums[n][0].d;
+        if (CHAINS == 2) y += sums[n][CHAINS - 1].a + sums[n][CHAINS - 1].d;
+        if (lane.quarter == lane.odd) desk.shares[warp][OWN * n + lane.row] = y;
+    }
+    sync_block();
 }
 
 // x[K] → shared memory. With NORM, its layer norm: gain and shift are loaded before the wait.
@@ -100,7 +103,7 @@ struct Input {
             sum = square = 0;
 #pragma unroll
             for (int i = 0; i < WARPS; i++) sum += desk.moments[i].x, square += desk.moments[i].y;
-            float mean = sum / K, scale = rsqrtf(square / K - mean * mean + 1e-5f);
+            float mean = sum * (1.f / K), scale = rsqrtf(square * (1.f / K) - mean * mean + 1e-5f);
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 float2 v = widen(words[i]), g = widen(gains[i]), s = widen(shifts[i]);
@@ -114,23 +117,6 @@ struct Input {
 
 __device__ inline float rounded(float x) { return widen(narrow(x, 0.f)).x; }
 
-// What the rows give for x, as thread t has it for row t % (GROUPS·OWN): summed up, not rounded.
-template <int K, int GROUPS>
-__device__ inline float product(Desk<K, GROUPS>& desk) {
-    int warp = threadIdx.x / 32, row = threadIdx.x % 32 / 4;
-    wait(&desk.arrived, 0);
-#pragma unroll
-    for (int i = 0; i < GROUPS; i++) {
-        float y = times<K>(desk.rows[i], desk.x);
-        if (threadIdx.x % 4 == row % 2) desk.shares[warp][OWN * i + row] = y;
-    }
-    sync_block();
-    float y = 0;
-#pragma unroll
-    for (int i = 0; i < WARPS; i++) y += desk.shares[i][threadIdx.x % (GROUPS * OWN)];
-    return y;
-}
-
 // out[n] = act(norm(x[K]) · weight[n, K]ᵀ + bias) + out, OWN·GROUPS outputs per block. WIDE: out is float32.
 template <int K, int GROUPS, bool NORM, bool GELU, bool ADD, bool WIDE>
 __device__ inline void linear(const u16* x, const u16* weight, const u16* bias, const u16* gains, const u16* shifts, void* out, int n) {
@@ -138,9 +124,9 @@ __device__ inline void linear(const u16* x, const u16* weight, const u16* bias, 
     let_next_begin();
     int first = blockIdx.x * GROUPS * OWN, mine = first + threadIdx.x;
     if (threadIdx.x == 0) {
-        int rows = min(GROUPS * OWN, n - first);
-        expect_rows(desk, rows);
-        fetch(desk, 0, weight + (u64)first * K, rows);
+        int bytes = 2 * K * min(GROUPS * OWN, n - first);
+        prepare(&desk.arrived, bytes);
+        copy_bulk(desk.rows, weight + (u64)first * K, bytes, &desk.arrived);
     }
     Input<K, NORM> input;
     input.load(gains, shifts);
@@ -149,8 +135,11 @@ __device__ inline void linear(const u16* x, const u16* weight, const u16* bias, 
     await_previous();
     float before = ADD && writes ? widen(load_fresh((const u16*)out + mine)).x : 0.f;
     input.stage(desk, x);
-    float y = product(desk) + added;
+    product(desk);
     if (!writes) return;
+    float y = added;
+#pragma unroll
+    for (int i = 0; i < WARPS; i++) y += desk.shares[i][threadIdx.x];
     y = rounded(y);
     if (GELU) y = rounded(0.5f * y * (1.f + erff(y * 0.7071067811865476f)));
     if (ADD) y += before;
@@ -162,94 +151,128 @@ __device__ inline void linear(const u16* x, const u16* weight, const u16* bias, 
 
 // ---- attention ----
 
-struct Eight {
-    float of[8];
-};
-
-__device__ inline Eight eight(uint4 v) {
-    float2 a = widen(v.x), b = widen(v.y), c = widen(v.z), d = widen(v.w);
-    return {a.x, a.y, b.x, b.y, c.x, c.y, d.x, d.y};
-}
-
-// What the warps of a cluster found, as far as it concerns this block's columns; every warp writes its part everywhere.
+// What the warps of a cluster found, as far as it concerns this block's columns: sums of the values, not normalised, their
+// highest scores and norms.
 struct Found {
-    float sums[PARTS][OWN], tops[PARTS], norms[PARTS];
+    alignas(16) float sums[PARTS][OWN];
+    float2 tops_and_norms[PARTS];
 };
 
-// A block's shared memory for one head: the projections of the cluster's blocks, and what their warps found.
-template <int GROUPS>
+// A block's shared memory for one head: the projections of the cluster's blocks, keys and values of POSITIONS positions,
+// and what the cluster's warps found.
+template <int GROUPS, int POSITIONS>
 struct Head : Desk<D, GROUPS> {
+    static constexpr int EACH = (POSITIONS + 8 * WARPS - 1) / (8 * WARPS);  // groups of eight positions of a warp
+    alignas(128) u16 keys[8 * WARPS * EACH][E];
+    alignas(128) u16 values[8 * WARPS * EACH][E];
     alignas(16) u16 fresh[GROUPS][E];
-    alignas(16) Found found;
+    Found found;
+    u64 told, joined;  // barriers: for `fresh` and `found` of all blocks
 };
 
-// A warp's positions: lane 8·j + c holds 8 columns, from 8·c on, of keys and values j, j + 4·WARPS, …; `seen` says which
-// of them count. Writes the unnormalised sum of the values, its norm and the highest score to all blocks of the cluster.
-template <int COUNT>
-__device__ inline void attend(const u16* query, const uint4* keys, const uint4* values, const bool* seen, int rank, Found& found) {
-    int column = threadIdx.x % 8, part = rank * WARPS + threadIdx.x / 32;
-    Eight q = eight(*(const uint4*)(query + 8 * column));
-    float scores[COUNT], top = minus_infinity();
-#pragma unroll
-    for (int i = 0; i < 8; i++) q.of[i] = rounded(q.of[i] * 0.125f);  // E ** -0.5
-#pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-        Eight k = eight(keys[i]);
-        float s = 0;
-#pragma unroll
-        for (int n = 0; n < 8; n++) s += q.of[n] * k.of[n];
-        for (int mask = 1; mask < 8; mask <<= 1) s += shuffle_xor(s, mask);
-        scores[i] = seen[i] ? s : minus_infinity();
-        top = fmaxf(top, scores[i]);
-    }
-    for (int mask = 8; mask < 32; mask <<= 1) top = fmaxf(top, shuffle_xor(top, mask));
-    float lifted = top == minus_infinity() ? 0.f : top, norm = 0;
-    Eight sum = {0, 0, 0, 0, 0, 0, 0, 0};
-#pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-        float weight = fast_exp(scores[i] - lifted);
-        Eight v = eight(values[i]);
-        norm += weight;
-#pragma unroll
-        for (int n = 0; n < 8; n++) sum.of[n] += seen[i] ? weight * v.of[n] : 0.f;
-    }
-    for (int mask = 8; mask < 32; mask <<= 1) {
-        norm += shuffle_xor(norm, mask);
-#pragma unroll
-        for (int n = 0; n < 8; n++) sum.of[n] += shuffle_xor(sum.of[n], mask);
-    }
-    if (threadIdx.x % 32 >= CLUSTER) return;
-    int peer = column;  // the columns that this lane holds are those of this block
-    store_in_peer(&found.sums[part][0], peer, sum.of[0], sum.of[1], sum.of[2], sum.of[3]);
-    store_in_peer(&found.sums[part][4], peer, sum.of[4], sum.of[5], sum.of[6], sum.of[7]);
-    store_in_peer(&found.tops[part], peer, top);
-    store_in_peer(&found.norms[part], peer, norm);
+// Let the rows of GROUPS projections, OWN columns of this head of each, and `more` bytes come; one thread.
+template <int GROUPS, int POSITIONS>
+__device__ inline void begin(Head<GROUPS, POSITIONS>& here, const u16* weight, int more) {
+    int head = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
+    prepare(&here.told, sizeof here.fresh);
+    prepare(&here.joined, sizeof here.found);
+    prepare(&here.arrived, sizeof here.rows + more);
+    for (int i = 0; i < GROUPS; i++)
+        copy_bulk(here.rows[i], weight + (u64)(i * D + head * E + rank * OWN) * D, sizeof here.rows[i], &here.arrived);
 }
 
-// Join the parts: warp w has the block's column w. out: where the block's columns begin.
-__device__ inline void join(const Found& found, u16* out) {
+// This block's columns of the projections go to all blocks of the cluster; returns when theirs are in here.fresh.
+// Thread t computes two columns, the `which`-th of 4·GROUPS, for one block.
+template <int GROUPS, int POSITIONS>
+__device__ inline void share(Head<GROUPS, POSITIONS>& here, float2 added) {
+    constexpr int PAIRS = GROUPS * OWN / 2;
+    int which = threadIdx.x % PAIRS, peer = threadIdx.x / PAIRS, rank = blockIdx.x % CLUSTER;
+    product(here);
+    if (peer < CLUSTER) {
+        float2 y = added;
+#pragma unroll
+        for (int i = 0; i < WARPS; i++) {
+            float2 part = *(const float2*)&here.shares[i][2 * which];
+            y.x += part.x, y.y += part.y;
+        }
+        u16* place = &here.fresh[which / (OWN / 2)][rank * OWN + which % (OWN / 2) * 2];
+        send(place, peer, narrow(y.x, y.y), &here.told);
+    }
+    wait_for_peers(&here.told);
+}
+
+// The first `count` positions of here.keys, for the query here.fresh[0]: what each warp found goes to all blocks.
+template <int GROUPS, int POSITIONS>
+__device__ inline void attend(Head<GROUPS, POSITIONS>& here, int count) {
+    constexpr int EACH = Head<GROUPS, POSITIONS>::EACH;
+    Lane lane;
+    int warp = threadIdx.x / 32, column = threadIdx.x % 8, within = threadIdx.x % 32 / 8;
+    uint2 q[2];
+#pragma unroll
+    for (int half = 0; half < 2; half++)
+        q[half] = *(const uint2*)(here.fresh[0] + 32 * (half ^ lane.other) + 8 * lane.quarter + 4 * lane.upper);
+    float weights[EACH], top = minus_infinity(), norm = 0;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {  // scores of position lane.row of the i-th eight, as in `product`
+        int at = 8 * (warp + WARPS * i) + lane.row;
+        Sums sums = {};
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            uint4 k = *(const uint4*)(here.keys[at] + 32 * (half ^ lane.odd) + 8 * lane.quarter);
+            multiply(sums, k.x, k.z, k.y, k.w, q[half].x, q[half].y);
+        }
+        float score = shuffle(sums.a + sums.d, threadIdx.x % 32 - lane.quarter + lane.odd) * 0.125f;  // E ** -0.5
+        weights[i] = at < count ? score : minus_infinity();
+        top = fmaxf(top, weights[i]);
+    }
+    for (int mask = 4; mask < 32; mask <<= 1) top = fmaxf(top, shuffle_xor(top, mask));
+    float lifted = top == minus_infinity() ? 0.f : top, sum[8] = {};
+#pragma unroll
+    for (int i = 0; i < EACH; i++) norm += weights[i] = fast_exp(weights[i] - lifted);
+#pragma unroll
+    for (int i = 0; i < 2 * EACH; i++) {  // here a lane has eight columns of the position `within` of four
+        int mine = i % 2 * 4 + within, at = 8 * (warp + WARPS * (i / 2)) + mine;
+        float weight = shuffle(weights[i / 2], 4 * mine);
+        uint4 v = *(const uint4*)(here.values[at] + 8 * column);
+        if (at >= count) v = make_uint4(0, 0, 0, 0);
+        u32 words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+        for (int n = 0; n < 4; n++) {
+            float2 two = widen(words[n]);
+            sum[2 * n] += weight * two.x, sum[2 * n + 1] += weight * two.y;
+        }
+    }
+    for (int mask = 4; mask < 32; mask <<= 1) norm += shuffle_xor(norm, mask);
+#pragma unroll
+    for (int n = 0; n < 8; n++) {
+        sum[n] += shuffle_xor(sum[n], 8);
+        sum[n] += shuffle_xor(sum[n], 16);
+    }
+    if (within) return;
+    int part = blockIdx.x % CLUSTER * WARPS + warp, peer = column;  // these eight columns are those of this block
+    send(&here.found.sums[part][0], peer, sum[0], sum[1], sum[2], sum[3], &here.joined);
+    send(&here.found.sums[part][4], peer, sum[4], sum[5], sum[6], sum[7], &here.joined);
+    send(&here.found.tops_and_norms[part], peer, top, norm, &here.joined);
+}
+
+// Join the parts: warp w has the block's column w of heard[D].
+template <int GROUPS, int POSITIONS>
+__device__ inline void join(Head<GROUPS, POSITIONS>& here, u16* heard) {
     int lane = threadIdx.x % 32, column = threadIdx.x / 32;
     float top = minus_infinity(), norm = 0, sum = 0;
+    float2 parts[PARTS / 32];
+    wait_for_peers(&here.joined);
 #pragma unroll
-    for (int i = 0; i < PARTS / 32; i++) top = fmaxf(top, found.tops[lane + 32 * i]);
+    for (int i = 0; i < PARTS / 32; i++) parts[i] = here.found.tops_and_norms[lane + 32 * i], top = fmaxf(top, parts[i].x);
     for (int mask = 16; mask; mask >>= 1) top = fmaxf(top, shuffle_xor(top, mask));
 #pragma unroll
     for (int i = 0; i < PARTS / 32; i++) {
-        float weight = fast_exp(found.tops[lane + 32 * i] - top);
-        norm += weight * found.norms[lane + 32 * i], sum += weight * found.sums[lane + 32 * i][column];
+        float weight = fast_exp(parts[i].x - top);
+        norm += weight * parts[i].y, sum += weight * here.found.sums[lane + 32 * i][column];
     }
     for (int mask = 16; mask; mask >>= 1) norm += shuffle_xor(norm, mask), sum += shuffle_xor(sum, mask);
-    if (lane == 0) out[column] = (u16)narrow(sum / norm, 0.f);
-}
-
-// A block's share of GROUPS projections, each of a head's E columns, goes to all blocks of the cluster: fresh[GROUPS][E].
-template <int GROUPS>
-__device__ inline void share(Head<GROUPS>& here, float added, int rank) {
-    float y = product<D, GROUPS>(here) + added;
-    int which = threadIdx.x % (GROUPS * OWN), peer = threadIdx.x / (GROUPS * OWN);
-    if (peer < CLUSTER) store_in_peer(&here.fresh[which / OWN][rank * OWN + which % OWN], peer, (u16)narrow(y, 0.f));
-    arrive_cluster();
-    await_cluster();
+    int first = blockIdx.x / CLUSTER * E + blockIdx.x % CLUSTER * OWN;
+    if (lane == 0) heard[first + column] = (u16)narrow(divided(sum, norm), 0.f);
 }
 
 // ---- the kernels ----
@@ -267,58 +290,48 @@ KERNEL embed(const long long* token, const long long* position, const u16* embed
     }
 }
 
-// heard[D] = attention to the text so far; norm, projections and the cache's new position included. keys, values: [heads, T, E].
+typedef Head<3, T / CLUSTER> Text;
+typedef Head<1, (S + CLUSTER - 1) / CLUSTER> Sound;
+
+// heard[D] = attention to the text so far; norm, projections and the cache's new position included. keys, values:
+// [heads, T, E]. A block has every CLUSTER-th position.
 CLUSTERED attend_to_text(
     const u16* x, const u16* weight, const u16* bias, const u16* gains, const u16* shifts, const long long* position,
     u16* keys, u16* values, u16* heard
 ) {
-    constexpr int COUNT = (T / CLUSTER + 4 * WARPS - 1) / (4 * WARPS);
-    auto& here = in_shared<Head<3>>();
+    auto& here = in_shared<Text>();
     let_next_begin();
-    arrive_cluster();  // all blocks run before one writes to another
-    int head = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER, column = threadIdx.x % 8, row = threadIdx.x / 8;
-    if (threadIdx.x == 0) {
-        expect_rows(here);
-        for (int i = 0; i < 3; i++) fetch(here, i, weight + (u64)(i * D + head * E + rank * OWN) * D);
+    int head = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER, t = threadIdx.x;
+    int now = (int)position[0], count = (now - rank + CLUSTER - 1) / CLUSTER;  // positions of this block before `now`
+    if (t == 0) begin(here, weight, 4 * E * count);
+    sync_block();  // the barriers are prepared
+    arrive_cluster();
+    if (t < count) {
+        u64 place = (u64)(head * T + t * CLUSTER + rank) * E;
+        copy_bulk(here.keys[t], keys + place, 2 * E, &here.arrived);
+        copy_bulk(here.values[t], values + place, 2 * E, &here.arrived);
     }
     Input<D, true> input;
     input.load(gains, shifts);
-    int which = threadIdx.x % (3 * OWN);
-    float added = widen(bias[which / OWN * D + head * E + rank * OWN + which % OWN]).x;
-    int now = (int)position[0];
-    uint4 k[COUNT], v[COUNT];
-    bool seen[COUNT];
-#pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-        int at = (row + 4 * WARPS * i) * CLUSTER + rank;
-        u64 place = (u64)(head * T + at) * E + 8 * column;
-        seen[i] = at <= now;
-        k[i] = v[i] = make_uint4(0, 0, 0, 0);
-        if (at < now) k[i] = *(const uint4*)(keys + place), v[i] = *(const uint4*)(values + place);
-    }
+    int pair = t % (3 * OWN / 2);
+    float2 added = widen(*(const u32*)(bias + pair / (OWN / 2) * D + head * E + rank * OWN + pair % (OWN / 2) * 2));
+    await_cluster();  // all blocks run, and so do their barriers
     await_previous();
     input.stage(here, x);
-    await_cluster();
-    share(here, added, rank);
-#pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-        int at = (row + 4 * WARPS * i) * CLUSTER + rank;
-        if (at != now) continue;
-        u64 place = (u64)(head * T + at) * E + 8 * column;
-        k[i] = *(const uint4*)&here.fresh[1][8 * column], v[i] = *(const uint4*)&here.fresh[2][8 * column];
-        *(uint4*)(keys + place) = k[i], *(uint4*)(values + place) = v[i];
+    share(here, added);
+    if (now % CLUSTER == rank) {
+        if (t / 32 == count / 8 && t % 32 < 16) {  // the warp that attends to the new position
+            int which = t / 8 % 2, column = 8 * (t % 8);
+            uint4 mine = *(const uint4*)&here.fresh[1 + which][column];
+            *(uint4*)&(which ? here.values : here.keys)[count][column] = mine;
+            *(uint4*)((which ? values : keys) + (u64)(head * T + now) * E + column) = mine;
+        }
+        sync_warp();
+        count++;
     }
-    attend<COUNT>(here.fresh[0], k, v, seen, rank, here.found);
-    arrive_cluster();
-    await_cluster();
-    join(here.found, heard + head * E + rank * OWN);
+    attend(here, count);
+    join(here, heard);
 }
-
-// A block's share of a head's window: its keys and values.
-constexpr int SHARE = (S + CLUSTER - 1) / CLUSTER;
-struct Window : Head<1> {
-    alignas(128) u16 keys[SHARE][E], values[SHARE][E];
-};
 
 // heard[D] = attention to the window, norm and query included. Position p of a head's keys and values, E columns, lies
 // head·across_heads + p·across_positions values on.
@@ -326,42 +339,27 @@ CLUSTERED attend_to_sound(
     const u16* x, const u16* weight, const u16* bias, const u16* gains, const u16* shifts, const u16* keys,
     const u16* values, u16* heard, int across_heads, int across_positions
 ) {
-    constexpr int COUNT = (SHARE + 4 * WARPS - 1) / (4 * WARPS);
-    auto& here = in_shared<Window>();
+    constexpr int MOST = (S + CLUSTER - 1) / CLUSTER;
+    auto& here = in_shared<Sound>();
     let_next_begin();
-    int head = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER, column = threadIdx.x % 8, row = threadIdx.x / 8;
-    int positions = min(SHARE, S - rank * SHARE);
-    if (threadIdx.x == 0) {
-        expect_rows(here, OWN, 4 * E * positions);
-        fetch(here, 0, weight + (u64)(head * E + rank * OWN) * D);
-    }
+    int head = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER, t = threadIdx.x, count = min(MOST, S - rank * MOST);
+    if (t == 0) begin(here, weight, 4 * E * count);
+    sync_block();
     arrive_cluster();
+    if (t < count) {
+        u64 place = (u64)head * across_heads + (u64)(rank * MOST + t) * across_positions;
+        copy_bulk(here.keys[t], keys + place, 2 * E, &here.arrived);
+        copy_bulk(here.values[t], values + place, 2 * E, &here.arrived);
+    }
     Input<D, true> input;
     input.load(gains, shifts);
-    float added = widen(bias[head * E + rank * OWN + threadIdx.x % OWN]).x;
-    sync_block();  // the barrier is prepared
-    if (threadIdx.x < positions) {
-        u64 place = (u64)head * across_heads + (u64)(rank * SHARE + threadIdx.x) * across_positions;
-        copy_bulk(here.keys[threadIdx.x], keys + place, 2 * E, &here.arrived);
-        copy_bulk(here.values[threadIdx.x], values + place, 2 * E, &here.arrived);
-    }
+    float2 added = widen(*(const u32*)(bias + head * E + rank * OWN + t % (OWN / 2) * 2));
+    await_cluster();
     await_previous();
     input.stage(here, x);
-    await_cluster();
-    share(here, added, rank);
-    uint4 k[COUNT], v[COUNT];
-    bool seen[COUNT];
-#pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-        int mine = row + 4 * WARPS * i;
-        seen[i] = mine < positions;
-        k[i] = v[i] = make_uint4(0, 0, 0, 0);
-        if (seen[i]) k[i] = *(const uint4*)&here.keys[mine][8 * column], v[i] = *(const uint4*)&here.values[mine][8 * column];
-    }
-    attend<COUNT>(here.fresh[0], k, v, seen, rank, here.found);
-    arrive_cluster();
-    await_cluster();
-    join(here.found, heard + head * E + rank * OWN);
+    share(here, added);
+    attend(here, count);
+    join(here, heard);
 }
 
 // x[D] += heard[D] · weightᵀ + bias.
@@ -386,5 +384,5 @@ KERNEL score(const u16* x, const u16* weight, const u16* gains, const u16* shift
 
 // Bytes of shared memory of a block, in the order in which `cuda_step.py` names the kernels.
 EXPORTED int shared_bytes[] = {
-    0, sizeof(Head<3>), sizeof(Window), sizeof(Desk<D, 1>), sizeof(Desk<D, 2>), sizeof(Desk<F, 1>), sizeof(Desk<D, 4>),
+    0, sizeof(Text), sizeof(Sound), sizeof(Desk<D, 1>), sizeof(Desk<D, 2>), sizeof(Desk<F, 1>), sizeof(Desk<D, 4>),
 };

@@ -31,6 +31,7 @@ __device__ inline u32 narrow(float first, float second) {
 }
 
 __device__ inline float fast_exp(float x) { return __expf(x); }
+__device__ inline float divided(float x, float by) { return __fdividef(x, by); }
 __device__ inline float minus_infinity() { return __uint_as_float(0xff800000u); }
 
 // ---- memory ----
@@ -62,19 +63,17 @@ template <class T> __device__ inline T& in_shared() {
     return *(T*)memory;
 }
 
+__device__ inline float shuffle(float value, int from) { return __shfl_sync(~0u, value, from); }
 __device__ inline float shuffle_xor(float value, int mask) { return __shfl_xor_sync(~0u, value, mask); }
+__device__ inline void sync_warp() { __syncwarp(); }
 __device__ inline void sync_block() { __syncthreads(); }
 
 // ---- copies on their way, and who waits for them (PTX ISA, mbarrier and cp.async.bulk) ----
 
-// For one phase, of one arrival.
-__device__ inline void prepare(u64* barrier) {
+// A barrier that opens, once, when so many bytes have come.
+__device__ inline void prepare(u64* barrier, int bytes) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
     asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
-}
-
-// Arrive, and let the barrier wait for so many bytes of copy_bulk too.
-__device__ inline void expect(u64* barrier, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
                  ::"r"(shared_address(barrier)), "r"(bytes) : "memory");
 }
@@ -84,17 +83,16 @@ __device__ inline void copy_bulk(void* to, const void* from, int bytes, u64* bar
                  ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)) : "memory");
 }
 
-__device__ inline void wait(u64* barrier, int parity) {
+__device__ inline void wait(u64* barrier) {
     asm volatile(
         "{.reg .pred done;\n"
-        "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-        "@!done bra again;}" ::"r"(shared_address(barrier)), "r"(parity) : "memory");
+        "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], 0;\n"
+        "@!done bra again;}" ::"r"(shared_address(barrier)) : "memory");
 }
 
 // ---- within a cluster of blocks ----
 
 __device__ inline void arrive_cluster() {
-    __syncwarp();  // lanes that went different ways come back together
     asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 }
 
@@ -107,17 +105,27 @@ __device__ inline u32 in_peer(const void* p, int rank) {
     return r;
 }
 
-__device__ inline void store_in_peer(u16* p, int rank, u16 value) {
-    asm volatile("st.shared::cluster.u16 [%0], %1;" ::"r"(in_peer(p, rank)), "h"(value) : "memory");
+// Values for another block, and for its barrier the news that they have come.
+__device__ inline void send(u16* p, int rank, u32 two, u64* barrier) {
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];"
+                 ::"r"(in_peer(p, rank)), "r"(two), "r"(in_peer(barrier, rank)) : "memory");
 }
 
-__device__ inline void store_in_peer(float* p, int rank, float value) {
-    asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(in_peer(p, rank)), "f"(value) : "memory");
+__device__ inline void send(float2* p, int rank, float a, float b, u64* barrier) {
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];"
+                 ::"r"(in_peer(p, rank)), "f"(a), "f"(b), "r"(in_peer(barrier, rank)) : "memory");
 }
 
-__device__ inline void store_in_peer(float* p, int rank, float a, float b, float c, float d) {
-    asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};"
-                 ::"r"(in_peer(p, rank)), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+__device__ inline void send(float* p, int rank, float a, float b, float c, float d, u64* barrier) {
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
+                 ::"r"(in_peer(p, rank)), "f"(a), "f"(b), "f"(c), "f"(d), "r"(in_peer(barrier, rank)) : "memory");
+}
+
+__device__ inline void wait_for_peers(u64* barrier) {
+    asm volatile(
+        "{.reg .pred done;\n"
+        "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], 0;\n"
+        "@!done bra again;}" ::"r"(shared_address(barrier)) : "memory");
 }
 
 // ---- tensor cores ----

@@ -29,6 +29,7 @@ struct uint2 { u32 x, y; };
 struct alignas(16) uint4 { u32 x, y, z, w; };
 struct float2 { float x, y; };
 struct Index { int x; };
+static uint2 make_uint2(u32 x, u32 y) { return {x, y}; }
 static uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
 static float2 make_float2(float x, float y) { return {x, y}; }
 static float rsqrtf(float x) { return 1.f / sqrtf(x); }
@@ -58,9 +59,9 @@ struct Thread {
     bool done = false;
 };
 
-struct Barrier {  // an mbarrier for one phase, of one arrival: 64 bits, as on the device
+struct Barrier {  // an mbarrier for one phase: 64 bits, as on the device
     int left;  // bytes still to come
-    short arrived, unused;
+    int prepared;
 };
 struct Copy {
     void* to;
@@ -68,6 +69,7 @@ struct Copy {
     int bytes;
     Barrier* barrier;
     long due;
+    std::vector<char> kept;  // of a value that is sent: it is no longer where it was
 };
 
 static std::vector<Block> blocks;
@@ -127,6 +129,7 @@ static u32 narrow(float first, float second) {
     return r;
 }
 
+static float divided(float x, float by) { return x / by; }
 static float fast_exp(float x) { return expf(x); }
 static float minus_infinity() { return -INFINITY; }
 static uint4 load_fresh(const uint4* p) { return *p; }
@@ -141,29 +144,28 @@ static T& in_shared() {
     return *(T*)emulated::mine().memory.data();
 }
 
-static float shuffle_xor(float value, int mask) {
+static float shuffle(float value, int from) {
     float* values = emulated::warp().values;
-    int lane = threadIdx.x % 32;
-    values[lane] = value;
+    values[threadIdx.x % 32] = value;
     emulated::sync_warp();
-    float other = values[lane ^ mask];
+    float other = values[from];
     emulated::sync_warp();
     return other;
 }
+static float shuffle_xor(float value, int mask) { return shuffle(value, threadIdx.x % 32 ^ mask); }
+static void sync_warp() { emulated::sync_warp(); }
 static void sync_block() { emulated::meet(emulated::mine().all, emulated::BLOCK); }
 
-static void prepare(u64* word) { *(emulated::Barrier*)word = {}; }
-static void expect(u64* word, int bytes) {
-    auto* barrier = (emulated::Barrier*)word;
-    barrier->left += bytes, barrier->arrived = 1;
-}
+static void prepare(u64* word, int bytes) { *(emulated::Barrier*)word = {bytes, 1}; }
+static long later() { return emulated::rounds + (long)(emulated::dice() % 40); }
 static void copy_bulk(void* to, const void* from, int bytes, u64* word) {
-    emulated::copies.push_back({to, from, bytes, (emulated::Barrier*)word, emulated::rounds + (long)(emulated::dice() % 40)});
+    emulated::copies.push_back({to, from, bytes, (emulated::Barrier*)word, later(), {}});
 }
-static void wait(u64* word, int) {
+static void wait(u64* word) {
     auto* barrier = (volatile emulated::Barrier*)word;
-    while (!barrier->arrived || barrier->left) emulated::give_way();
+    while (!barrier->prepared || barrier->left) emulated::give_way();
 }
+static void wait_for_peers(u64* word) { wait(word); }
 
 static void arrive_cluster() {
     emulated::current->arrived++;
@@ -174,13 +176,18 @@ static void await_cluster() {
 }
 
 template <class T>
-static void store_in_peer(T* p, int rank, T value) {
-    char* here = emulated::mine().memory.data();
-    *(T*)(emulated::blocks[rank].memory.data() + ((char*)p - here)) = value;
+static T* in_peer(T* p, int rank) {
+    return (T*)(emulated::blocks[rank].memory.data() + ((char*)p - emulated::mine().memory.data()));
 }
-static void store_in_peer(float* p, int rank, float a, float b, float c, float d) {
-    float values[4] = {a, b, c, d};
-    for (int i = 0; i < 4; i++) store_in_peer(p + i, rank, values[i]);
+template <class T>
+static void send_values(void* p, int rank, std::initializer_list<T> values, u64* barrier) {
+    std::vector<char> kept((const char*)values.begin(), (const char*)values.end());
+    emulated::copies.push_back({in_peer((char*)p, rank), nullptr, (int)kept.size(), (emulated::Barrier*)in_peer(barrier, rank), later(), kept});
+}
+static void send(u16* p, int rank, u32 two, u64* barrier) { send_values(p, rank, {two}, barrier); }
+static void send(float2* p, int rank, float a, float b, u64* barrier) { send_values(p, rank, {a, b}, barrier); }
+static void send(float* p, int rank, float a, float b, float c, float d, u64* barrier) {
+    send_values(p, rank, {a, b, c, d}, barrier);
 }
 
 struct Sums {
@@ -231,7 +238,7 @@ static void deliver() {
             i++;
             continue;
         }
-        memcpy(copy.to, copy.from, copy.bytes);
+        memcpy(copy.to, copy.from ? copy.from : copy.kept.data(), copy.bytes);
         copy.barrier->left -= copy.bytes;
         moved = rounds;
         copies[i] = copies.back();
