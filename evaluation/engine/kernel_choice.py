@@ -27,7 +27,12 @@ def fastest_step(tensors: WhisperTensors) -> MakeStep:
     def make(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules) -> Step:
         def tried() -> tuple[Step, torch.Tensor]:
             step = kernels.TritonStep(tensors, caches, rows, rules, dependent_launch=_hopper(tensors))
-            step.forward()
+            done = rows.done.clone()
+            rows.done.fill_(False)  # a batch leaves out rows that are done, and parked rows are
+            try:
+                step.forward()
+            finally:
+                rows.done.copy_(done)
             return step, step.scores
 
         hidden = decode_rows(tensors, caches, rows.token, rows.position, tensors.target_positions)

@@ -1,30 +1,23 @@
 """The decoder in Triton: one token for one row or many, or a few tokens of one text.
 
 Up to four rows every matrix product is a kernel of ours that reads the weights once for all rows; larger batches leave
-the products to torch's library and keep the attention and the choice. `device_loop.plain_step` is the twin that it is
-tested against; `kernel_choice` chooses between the two. This module imports triton.
+the products to torch's library (`batch_step.py`). `device_loop.plain_step` is the twin that it is tested against;
+`kernel_choice` chooses between the two. This module imports triton.
 """
 
 # mypy: ignore-errors
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 import triton
-from torch.nn import functional as F
 
+from evaluation.engine.batch_step import BatchDecoder, BatchTuning
 from evaluation.engine.choice_kernels import record_kernel, scan_kernel
-from evaluation.engine.kernels import (
-    cross_attention_kernel,
-    embed_kernel,
-    join_kernel,
-    linear_kernel,
-    self_attention_kernel,
-)
-from evaluation.engine.model import norm
+from evaluation.engine.kernels import cross_attention_kernel, embed_kernel, linear_kernel, self_attention_kernel
 
 MOST_ROWS = 4  # rows of a batch that share one reading of the weights; from here on torch's products are faster
 VOCABULARY_BLOCK = 1024
@@ -49,7 +42,7 @@ class Tuning:
     """Shapes of the attention's programs; these and the launches above were fastest on an H200 (docs/lab-book/live.md).
 
     cross_block: encoder positions per program; self_block, self_splits: decoder positions per block, and blocks side by
-    side.
+    side. batch: the same for more than MOST_ROWS rows.
     """
 
     cross_block: int = 256
@@ -57,6 +50,7 @@ class Tuning:
     self_block: int = 64
     self_splits: int = 4
     self_warps: int = 4
+    batch: BatchTuning = field(default_factory=BatchTuning)
 
 
 class Parts:
@@ -82,13 +76,13 @@ class TritonDecoder:
     """`scores`, float32 logits [b, vocabulary], of tokens int64[b] at positions int64[b]; its launches can be captured.
 
     Every token belongs to a text of its own, or (`span`) they are consecutive ones, at most MOST_ROWS, of the text of
-    the caches' first row. Needs fused query, key and value weights (`LiveMerge` stores them so). Raises ValueError for
-    shapes it does not support: see `suits`.
+    the caches' first row. Of more than MOST_ROWS those that are `done`, bool[b], are left out. Needs fused query, key
+    and value weights (`LiveMerge` stores them so). Raises ValueError for shapes it does not support: see `suits`.
     """
 
     def __init__(
-        self, tensors, caches, tokens, positions, *, span: bool = False, dependent_launch: bool = True,
-        tuning: Tuning | None = None,
+        self, tensors, caches, tokens, positions, *, done: torch.Tensor | None = None, span: bool = False,
+        dependent_launch: bool = True, tuning: Tuning | None = None,
     ):  # fmt: skip
         self.batch = len(tokens)
         if not suits(tensors) or (span and self.batch > MOST_ROWS):
@@ -98,6 +92,12 @@ class TritonDecoder:
         self.tuning = tuning or Tuning()
         self.pdl = dependent_launch and self.batch <= MOST_ROWS  # torch's own kernels between ours do not wait
         self.launch = {"launch_pdl": True} if self.pdl else {}
+        self.scores = torch.empty((self.batch, tensors.head.shape[0]), dtype=torch.float32, device=tensors.device)
+        self.many: BatchDecoder | None = None
+        if self.batch > MOST_ROWS:
+            done = torch.zeros_like(tokens, dtype=torch.bool) if done is None else done
+            self.many = BatchDecoder(tensors, caches, tokens, positions, done, self.scores, self.tuning.batch)
+            return
         kind = {"device": tensors.device, "dtype": tensors.dtype}
         d, heads, hidden = tensors.width, tensors.decoder_heads, tensors.decoder[0].fc1[0].shape[0]
         b = self.batch
@@ -106,12 +106,13 @@ class TritonDecoder:
         owners, splits = b * heads, triton.cdiv(tensors.source_positions, self.tuning.cross_block)
         self.own = Parts(owners, self.tuning.self_splits, d // heads, tensors.device)
         self.heard = Parts(owners, splits, d // heads, tensors.device)
-        self.scores = torch.empty((b, tensors.head.shape[0]), dtype=torch.float32, device=tensors.device)
 
     def forward(self) -> None:
         """From the tokens to `scores`."""
-        tensors, d = self.tensors, self.tensors.width
-        linear = self._linear if self.batch <= MOST_ROWS else self._library_linear
+        if self.many is not None:
+            self.many.forward()
+            return
+        tensors, d, linear = self.tensors, self.tensors.width, self._linear
         embed_kernel[(self.batch,)](
             self.tokens, self.positions, tensors.embed, tensors.decoder_positions, self.x,
             D=d, BLOCK=triton.next_power_of_2(d), PDL=self.pdl, **self.launch,
@@ -166,33 +167,13 @@ class TritonDecoder:
             **({} if how.registers is None else {"maxnreg": how.registers}), **self.launch,
         )  # fmt: skip
 
-    def _library_linear(self, how, x, pair, out, *, norm_pair=None, gelu: bool = False, add: bool = False) -> None:
-        """The same by torch's library."""
-        if isinstance(x, Parts):
-            width = x.sums.shape[1]
-            joined = torch.empty((self.batch, self.tensors.width), dtype=out.dtype, device=out.device)
-            join_kernel[(len(x.sums) // x.splits,)](
-                *x.all(), joined,
-                E=width, SPLITS=x.splits, BLOCK=triton.next_power_of_2(x.splits), PDL=False,
-            )  # fmt: skip
-            x = joined
-        weight, bias = pair
-        x = x if norm_pair is None else norm(x, norm_pair)
-        if add or gelu or out.dtype != weight.dtype:
-            product = F.linear(x, weight, bias)
-            out.add_(product) if add else out.copy_(F.gelu(product) if gelu else product)
-        elif bias is None:
-            torch.mm(x, weight.t(), out=out)
-        else:
-            torch.addmm(bias, x, weight.t(), out=out)
-
 
 class TritonStep(TritonDecoder):
     """One token for every row, the choice of the next one included: a callable whose launches can be captured."""
 
     def __init__(self, tensors, caches, rows, rules, *, dependent_launch: bool = True, tuning: Tuning | None = None):
         super().__init__(
-            tensors, caches, rows.token, rows.position, dependent_launch=dependent_launch, tuning=tuning
+            tensors, caches, rows.token, rows.position, done=rows.done, dependent_launch=dependent_launch, tuning=tuning
         )
         self.rows, self.rules = rows, rules
         self.stretches = triton.cdiv(tensors.head.shape[0], VOCABULARY_BLOCK)

@@ -1,0 +1,125 @@
+"""The kernels for batches in Triton's interpreter, against their plain twins; run by `test_interpreted_kernels.py`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from evaluation.engine.batch_step import BatchTuning
+from evaluation.engine.device_loop import Rows
+from evaluation.engine.kernel_choice import fastest_step
+from evaluation.engine.model import Caches, decode_rows, encode, fill_cross, logits
+from evaluation.engine.rules import Rules
+from evaluation.engine.tensors import WhisperTensors, collect
+from evaluation.engine.triton_step import MOST_ROWS, TritonStep, Tuning
+from evaluation.vocabulary import Vocabulary
+from merger.live import LiveMerge
+from tests.evaluation.conftest import save_pair
+from tests.evaluation.engine.tiny_whisper import START, make_processor
+
+CPU = torch.device("cpu")
+ROWS = MOST_ROWS + 2
+TOLERANCE = 0.005  # of the largest logit
+TUNINGS = [
+    BatchTuning(),
+    BatchTuning(cross_stretches=1),
+    BatchTuning(cross_stretches=4),  # of 512 positions each: the last has none
+    BatchTuning(cross_stretches=2, cross_block=128, self_block=32),
+]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> LiveMerge:
+    folder = tmp_path_factory.mktemp("batches")
+    return LiveMerge(*save_pair(folder, d_model=64, heads=2), device="cpu", dtype="float16")
+
+
+@pytest.fixture(scope="module")
+def tensors(live: LiveMerge) -> WhisperTensors:
+    return collect(live.modules["a"])
+
+
+@pytest.fixture(scope="module")
+def rules(live: LiveMerge) -> Rules:
+    return Rules(Vocabulary.of(live.modules["a"], make_processor().tokenizer), True, CPU)
+
+
+@pytest.fixture(scope="module")
+@torch.inference_mode()
+def filled(tensors: WhisperTensors) -> Caches:
+    torch.manual_seed(3)
+    caches = Caches(tensors, ROWS)
+    fill_cross(tensors, encode(tensors, torch.randn(ROWS, 80, 3000, dtype=tensors.dtype) * 0.3), caches)
+    caches.self_kv.normal_()
+    return caches
+
+
+def copied(tensors: WhisperTensors, caches: Caches) -> Caches:
+    copy = Caches(tensors, ROWS)
+    copy.self_kv.copy_(caches.self_kv)
+    copy.cross_kv.copy_(caches.cross_kv)
+    return copy
+
+
+def at_many_places(tensors: WhisperTensors, rules: Rules) -> Rows:
+    """Rows at positions 0, 87, 174, …: in the first block of positions and far beyond it."""
+    rows = Rows.empty(ROWS, tensors.target_positions, CPU)
+    for row in range(ROWS):
+        rows.load(row, [START] * (1 + 87 * row), rules.history(), [], 20)
+    return rows
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("tuning", TUNINGS, ids=str)
+def test_one_program_or_several_for_a_row_and_head(
+    tensors: WhisperTensors, rules: Rules, filled: Caches, tuning: BatchTuning
+) -> None:
+    caches, plain, rows = copied(tensors, filled), copied(tensors, filled), at_many_places(tensors, rules)
+    step = TritonStep(tensors, caches, rows, rules, tuning=Tuning(batch=tuning))
+    for _ in range(2):  # the second time with what the first left in the buffers
+        scores = logits(tensors, decode_rows(tensors, plain, rows.token, rows.position, tensors.target_positions))
+        step()
+        assert float((step.scores - scores).abs().max()) <= TOLERANCE * float(scores.abs().max())
+        assert torch.allclose(caches.self_kv, plain.self_kv, atol=0.02)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("stretches", [1, 3])
+def test_rows_that_are_done_are_left_out(tensors: WhisperTensors, rules: Rules, filled: Caches, stretches: int) -> None:
+    tuning = Tuning(batch=BatchTuning(cross_stretches=stretches))
+    caches, rows = copied(tensors, filled), at_many_places(tensors, rules)
+    everyone = TritonStep(tensors, copied(tensors, filled), rows, rules, tuning=tuning)
+    everyone.forward()
+    gone = torch.tensor([1, 4])
+    rows.done[gone] = True
+    caches.self_kv[:, :, gone] = float("nan")
+    caches.cross_kv[:, :, gone] = float("nan")
+    before = caches.self_kv.clone()
+    step = TritonStep(tensors, caches, rows, rules, tuning=tuning)
+    step.forward()
+    there = ~rows.done
+    assert torch.equal(step.scores[there], everyone.scores[there])
+    assert step.scores.isfinite().all(), "what was left out was read"
+    assert torch.equal(caches.self_kv[:, :, gone].view(torch.int16), before[:, :, gone].view(torch.int16))
+    assert not torch.equal(step.scores[gone], everyone.scores[gone])
+    twin = Rows(*(field.clone() for field in vars(rows).values()))
+    step.choose()
+    for name, value in vars(twin).items():
+        assert torch.equal(value[gone], getattr(rows, name)[gone]), name
+    rows.done[gone] = False  # they take new windows
+    for cache, fresh in ((caches.self_kv, filled.self_kv), (caches.cross_kv, filled.cross_kv)):
+        cache[:, :, gone] = fresh[:, :, gone]
+    for name, value in vars(twin).items():
+        if name != "done":
+            getattr(rows, name).copy_(value)
+    step.forward()
+    assert torch.equal(step.scores, everyone.scores)
+
+
+@torch.inference_mode()
+def test_a_step_is_chosen_with_all_rows_and_leaves_them_parked(tensors: WhisperTensors, rules: Rules) -> None:
+    rows = Rows.empty(ROWS, tensors.target_positions, CPU)
+    rows.park()
+    step = fastest_step(tensors)(tensors, Caches(tensors, ROWS), rows, rules)
+    assert isinstance(step, TritonStep), "the kernels were not used"
+    assert rows.done.all()
