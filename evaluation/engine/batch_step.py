@@ -1,7 +1,7 @@
 """The decoder's layers for a batch of more rows than share one reading of the weights in our own kernels.
 
-The matrix products are torch's; attention is ours. `device_loop.plain_step` is the twin that it is tested against. This
-module imports triton.
+The matrix products are torch's; attention and what stands between the products are ours.
+`device_loop.plain_step` is the twin that it is tested against. This module imports triton.
 """
 
 # mypy: ignore-errors
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from evaluation.engine.batch_kernels import batch_cross_kernel, batch_self_kernel
 from evaluation.engine.kernels import embed_kernel
 from evaluation.engine.model import norm
+from evaluation.engine.norm_kernels import fused_add_norm
 
 MULTIPROCESSORS = 132  # of an H100 or H200
 PROGRAMS_EACH = 4  # with fewer programs on each a row and head is divided
@@ -57,7 +58,8 @@ class BatchDecoder:
         b, d, heads = len(tokens), tensors.width, tensors.decoder_heads
         kind = {"device": tensors.device, "dtype": tensors.dtype}
         # zeros: what attention leaves out must be finite
-        self.x, self.asked, self.seen, self.heard = (torch.zeros((b, d), **kind) for _ in range(4))
+        self.x, self.added, self.normed = (torch.zeros((b, d), **kind) for _ in range(3))
+        self.asked, self.seen, self.heard = (torch.zeros((b, d), **kind) for _ in range(3))
         self.qkv = torch.zeros((b, 3 * d), **kind)
         self.inner = torch.zeros((b, tensors.decoder[0].fc1[0].shape[0]), **kind)
         owners, self.stretches = b * heads, self.tuning.stretches(b * heads, tensors.source_positions)
@@ -73,16 +75,25 @@ class BatchDecoder:
             self.tokens, self.positions, tensors.embed, tensors.decoder_positions, self.x,
             D=d, BLOCK=triton.next_power_of_2(d), PDL=False,
         )  # fmt: skip
-        for index, layer in enumerate(tensors.decoder):
-            product(norm(self.x, layer.attn_norm), layer.attn.fused, self.qkv)
+        layers = tensors.decoder
+        normed = norm(self.x, layers[0].attn_norm)
+        for index, layer in enumerate(layers):
+            product(normed, layer.attn.fused, self.qkv)
             self._self_attention(index)
-            self.x += F.linear(self.seen, *layer.attn.out)
-            product(norm(self.x, layer.cross_norm), layer.cross.q, self.asked)
+            normed = self._residual(self.seen, layer.attn.out, layer.cross_norm)
+            product(normed, layer.cross.q, self.asked)
             self._cross_attention(index)
-            self.x += F.linear(self.heard, *layer.cross.out)
-            product(norm(self.x, layer.mlp_norm), layer.fc1, self.inner)
-            self.x += F.linear(F.gelu(self.inner), *layer.fc2)
-        self.scores.copy_(F.linear(norm(self.x, tensors.decoder_norm), tensors.head))
+            normed = self._residual(self.heard, layer.cross.out, layer.mlp_norm)
+            product(normed, layer.fc1, self.inner)
+            torch.ops.aten.gelu_(self.inner)
+            after = layers[index + 1].attn_norm if index + 1 < len(layers) else tensors.decoder_norm
+            normed = self._residual(self.inner, layer.fc2, after)
+        self.scores.copy_(F.linear(normed, tensors.head))
+
+    def _residual(self, x, pair, norm_pair) -> torch.Tensor:
+        """x[b, k] through a linear layer, added to the residuals: what the next product reads."""
+        product(x, pair, self.added)
+        return fused_add_norm(self.x, self.added, norm_pair, out=self.normed)
 
     def _self_attention(self, index) -> None:
         tensors, tuning, heads = self.tensors, self.tuning, self.tensors.decoder_heads

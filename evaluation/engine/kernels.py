@@ -16,6 +16,13 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 
+def split_width(k: int) -> tuple[int, int] | None:
+    """k as a sum of two powers of two, the second may be 0; None for other widths (no Whisper has one)."""
+    first = 1 << (k.bit_length() - 1)
+    rest = k - first
+    return None if rest & (rest - 1) else (first, rest)
+
+
 @triton.jit
 def embed_kernel(
     tokens, positions, embedding, position_table, out, D: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr

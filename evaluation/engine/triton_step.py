@@ -17,7 +17,13 @@ import triton
 
 from evaluation.engine.batch_step import BatchDecoder, BatchTuning
 from evaluation.engine.choice_kernels import record_kernel, scan_kernel
-from evaluation.engine.kernels import cross_attention_kernel, embed_kernel, linear_kernel, self_attention_kernel
+from evaluation.engine.kernels import (
+    cross_attention_kernel,
+    embed_kernel,
+    linear_kernel,
+    self_attention_kernel,
+    split_width,
+)
 
 MOST_ROWS = 4  # rows of a batch that share one reading of the weights; from here on torch's products are faster
 VOCABULARY_BLOCK = 1024
@@ -63,13 +69,6 @@ class Parts:
 
     def all(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return self.sums, self.tops, self.norms
-
-
-def split_width(k: int) -> tuple[int, int] | None:
-    """k as a sum of two powers of two, the second may be 0; None for other widths (no Whisper has one)."""
-    first = 1 << (k.bit_length() - 1)
-    rest = k - first
-    return None if rest & (rest - 1) else (first, rest)
 
 
 class TritonDecoder:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from evaluation.engine import model
+from evaluation.engine.add_norm import add_norm, agrees
 from evaluation.engine.batch_step import BatchTuning
 from evaluation.engine.device_loop import Rows
 from evaluation.engine.kernel_choice import fastest_step
-from evaluation.engine.model import Caches, decode_rows, encode, fill_cross, logits
+from evaluation.engine.model import FP16_CLAMP, Caches, decode_rows, encode, fill_cross, logits
+from evaluation.engine.norm_kernels import fused_add_norm
 from evaluation.engine.rules import Rules
-from evaluation.engine.tensors import WhisperTensors, collect
+from evaluation.engine.tensors import Pair, WhisperTensors, collect
 from evaluation.engine.triton_step import MOST_ROWS, TritonStep, Tuning
 from evaluation.vocabulary import Vocabulary
 from merger.live import LiveMerge
@@ -123,3 +126,57 @@ def test_a_step_is_chosen_with_all_rows_and_leaves_them_parked(tensors: WhisperT
     step = fastest_step(tensors)(tensors, Caches(tensors, ROWS), rows, rules)
     assert isinstance(step, TritonStep), "the kernels were not used"
     assert rows.done.all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("width", [64, 96, 1280])
+def test_residual_and_norm(dtype: torch.dtype, width: int) -> None:
+    torch.manual_seed(width)
+    x, product = (torch.randn(2, 3, width).to(dtype) * 3 for _ in range(2))
+    pair = torch.randn(width).to(dtype), torch.randn(width).to(dtype)
+    own, other = x.clone(), x.clone()
+    expected, out = add_norm(own, product, pair), fused_add_norm(x, product, pair)
+    coarse = torch.finfo(dtype).eps if dtype == torch.bfloat16 else 0.0  # the interpreter cuts instead of rounding
+    assert torch.allclose(x, own, rtol=coarse, atol=0.0)
+    assert torch.allclose(out, expected, rtol=2 * torch.finfo(dtype).eps, atol=8 * coarse or 1e-3)
+    given = torch.empty_like(out)
+    assert fused_add_norm(other, product, pair, out=given) is given and torch.equal(given, out)
+
+
+def test_residuals_are_clamped_as_torch_does_it() -> None:
+    x = torch.tensor([[65504.0, -65504.0, 64500.0, 64520.0, 1.0, -64600.0, float("nan"), 0.0]] * 2, dtype=torch.float16)
+    x[1, 6] = 3.0
+    product = torch.full_like(x, 64.0)
+    product[:, 1] = -64.0
+    pair = torch.ones(8, dtype=x.dtype), torch.zeros(8, dtype=x.dtype)
+    own = x.clone()
+    expected, out = add_norm(own, product, pair, FP16_CLAMP), fused_add_norm(x, product, pair, FP16_CLAMP)
+    assert torch.equal(x.nan_to_num(7.0), own.nan_to_num(7.0)) and own[1].isfinite().all() and x[0, 6].isnan()
+    assert torch.allclose(out[1], expected[1], atol=1e-3) and out[0].isnan().all()
+
+
+@torch.inference_mode()
+def test_the_encoder(tensors: WhisperTensors, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(4)
+    features = torch.randn(1, 80, 3000, dtype=tensors.dtype) * 0.3
+    expected = encode(tensors, features)
+    bounds: list[float] = []
+
+    def plain(x: torch.Tensor, product: torch.Tensor, pair: Pair, bound: float) -> torch.Tensor:
+        bounds.append(bound)
+        return add_norm(x, product, pair, bound)
+
+    monkeypatch.setattr(model, "fastest_add_norm", lambda x: plain)
+    assert torch.equal(encode(tensors, features), expected)
+    assert bounds == [0.0, FP16_CLAMP] * len(tensors.encoder)
+    monkeypatch.setattr(model, "fastest_add_norm", lambda x: fused_add_norm)
+    assert float((encode(tensors, features) - expected).abs().max()) <= TOLERANCE * float(expected.abs().max())
+
+
+def test_a_kernel_that_does_not_agree_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    def wrong(x: torch.Tensor, product: torch.Tensor, pair: Pair, bound: float) -> torch.Tensor:
+        return fused_add_norm(x, product, pair)
+
+    assert agrees(fused_add_norm, CPU, torch.float16, 96) and not caplog.records
+    assert not agrees(wrong, CPU, torch.float16, 96)
+    assert not agrees(fused_add_norm, CPU, torch.float16, 100) and "ValueError" in caplog.text
