@@ -1,7 +1,8 @@
 """The decoder in CUDA (`decoder.cu`): one token for one window, six kernels a layer, on a Hopper GPU or a newer one.
 
 Compiled for the model's shape when it is made, by NVRTC, which comes with torch's CUDA packages as `cuda.bindings`
-does. Its twins are `TritonDecoder` and `model.decode_rows`; `kernel_choice` tries it against the latter before it is used.
+does. Its twins are `TritonDecoder` and `model.decode_rows`; `kernel_choice` tries it against the latter before it is
+used.
 """
 
 from __future__ import annotations
@@ -193,8 +194,9 @@ def _compiled(shape: Shape, architecture: str) -> bytes:
     if outcome != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         log = b" " * _checked(nvrtc.nvrtcGetProgramLogSize(program))
         nvrtc.nvrtcGetProgramLog(program, log)
-        raise RuntimeError(f"decoder.cu was not compiled: {log.rstrip(bytes(1)).decode(errors='replace').strip()[:2000]}")
-    binary = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
+        reason = log.rstrip(bytes(1)).decode(errors="replace").strip()
+        raise RuntimeError(f"decoder.cu was not compiled: {reason[:2000]}")
+    binary: bytes = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
     _checked(nvrtc.nvrtcGetCUBIN(program, binary))
     nvrtc.nvrtcDestroyProgram(program)
     return binary

@@ -33,7 +33,10 @@ def fastest_step(tensors: WhisperTensors) -> MakeStep:
 
             def tried(decoder: Callable[[], Any] = decoder) -> tuple[Step, torch.Tensor]:
                 step = kernels.TritonStep(tensors, decoder(), rows, rules)
+                done = rows.done.clone()
+                rows.done.fill_(False)  # a batch leaves out rows that are done, and parked rows are
                 step.decoder.forward()
+                rows.done.copy_(done)
                 return step, step.scores
 
             found = _agreeing(name, tried, expected)
@@ -50,6 +53,9 @@ def _decoders(
 ) -> Iterator[tuple[str, Callable[[], Any]]]:
     """What can write the logits of a step, fastest first."""
     given = (tensors, caches, rows.token, rows.position)
+    if len(rows.token) > kernels.MOST_ROWS:
+        yield "decoder of a batch", lambda: _batch_decoder(*given, rows.done)
+        return
     if _hopper(tensors) and cuda_step.suits(tensors, caches):
         yield "CUDA decoder", lambda: cuda_step.CudaDecoder(*given)
     yield "Triton decoder", lambda: kernels.TritonDecoder(*given, dependent_launch=_hopper(tensors))
@@ -93,6 +99,12 @@ def _kernels(tensors: WhisperTensors) -> Any:
     except ImportError:
         return None
     return triton_step if triton_step.suits(tensors) else None
+
+
+def _batch_decoder(*given: Any) -> Any:
+    from evaluation.engine.batch_step import BatchDecoder
+
+    return BatchDecoder(*given)
 
 
 def _hopper(tensors: WhisperTensors) -> bool:

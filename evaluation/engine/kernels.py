@@ -16,6 +16,13 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 
+def split_width(k: int) -> tuple[int, int] | None:
+    """k as a sum of two powers of two, the second may be 0; None for other widths (no Whisper has one)."""
+    first = 1 << (k.bit_length() - 1)
+    rest = k - first
+    return None if rest & (rest - 1) else (first, rest)
+
+
 @triton.jit
 def embed_kernel(
     tokens, positions, embedding, position_table, out, D: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr
@@ -217,23 +224,3 @@ def cross_attention_kernel(
     tl.store(part_sum + part * E + e, tl.sum(weights[:, None] * v.to(tl.float32), 0))
     tl.store(part_top + part, top)
     tl.store(part_norm + part, tl.sum(weights, 0))
-
-
-@triton.jit
-def join_kernel(
-    part_sum, part_top, part_norm, out,
-    E: tl.constexpr, SPLITS: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr,
-):  # fmt: skip
-    """Join the stretches of one row and head: out[b, H·E]. For batches, whose matrix products are torch's."""
-    if PDL:
-        gdc_launch_dependents()
-        gdc_wait()
-    owner = tl.program_id(0)
-    e, s = tl.arange(0, E), tl.arange(0, BLOCK)
-    inside = s < SPLITS
-    tops = tl.load(part_top + owner * SPLITS + s, mask=inside, other=float("-inf"))
-    weights = tl.exp(tops - tl.max(tops, 0))
-    norms = tl.load(part_norm + owner * SPLITS + s, mask=inside, other=0.0)
-    sums = tl.load(part_sum + (owner * SPLITS + s)[:, None] * E + e[None, :], mask=inside[:, None], other=0.0)
-    result = tl.sum(weights[:, None] * sums, 0) / tl.sum(weights * norms, 0)
-    tl.store(out + owner * E + e, result.to(out.dtype.element_ty))

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.attention import sdpa_kernel
 
 from evaluation.attention import REPEATABLE
+from evaluation.engine.add_norm import AddNorm, fastest_add_norm
 from evaluation.engine.cpu import attend, linear, linear_gelu
 from evaluation.engine.tensors import Attention, Layer, Pair, WhisperTensors
 
@@ -91,6 +92,9 @@ def encode(tensors: WhisperTensors, features: torch.Tensor) -> torch.Tensor:
     x = F.gelu(F.conv1d(x, *tensors.conv2, stride=2, padding=1))
     # without contiguous() every residual of the encoder stays strided, which costs a quarter of its time
     x = (x.transpose(1, 2) + tensors.encoder_positions).contiguous()
+    fused = fastest_add_norm(x)
+    if fused is not None:
+        return encoder_layers(tensors, x, fused)
     for layer in tensors.encoder:
         x = encoder_layer(tensors, layer, x)
     return norm(x, tensors.encoder_norm)
@@ -102,6 +106,21 @@ def encoder_layer(tensors: WhisperTensors, layer: Layer, x: torch.Tensor) -> tor
     x = x + linear(heard.transpose(1, 2).flatten(2), *layer.attn.out)
     x = feed_forward(x, layer)
     return x.clamp(-FP16_CLAMP, FP16_CLAMP) if x.dtype == torch.float16 else x
+
+
+def encoder_layers(tensors: WhisperTensors, x: torch.Tensor, add_norm: AddNorm) -> torch.Tensor:
+    """All encoder blocks on x[b, t, d], which is overwritten, and the last norm: residual sums and norms by `add_norm`.
+
+    The twin of `encoder_layer` for every layer, and then `norm`.
+    """
+    bound = FP16_CLAMP if x.dtype == torch.float16 else 0.0
+    norms = [*(layer.attn_norm for layer in tensors.encoder[1:]), tensors.encoder_norm]
+    normed = norm(x, tensors.encoder[0].attn_norm)
+    for layer, after in zip(tensors.encoder, norms, strict=True):
+        heard = attend(*project(normed, layer.attn, tensors.encoder_heads))
+        normed = add_norm(x, linear(heard.transpose(1, 2).flatten(2), *layer.attn.out), layer.mlp_norm, 0.0)
+        normed = add_norm(x, linear(linear_gelu(normed, *layer.fc1), *layer.fc2), after, bound)
+    return normed
 
 
 def fill_cross(tensors: WhisperTensors, heard: torch.Tensor, caches: Caches) -> None:

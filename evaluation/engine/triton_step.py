@@ -1,8 +1,7 @@
-"""The decoder in Triton: one token for one row or many, or a few tokens of one text.
+"""The decoder in Triton: one token for up to four rows, or a few tokens of one text; and the choice of the next token.
 
-Up to four rows every matrix product is a kernel of ours that reads the weights once for all rows; larger batches leave
-the products to torch's library and keep the attention and the choice. `device_loop.plain_step` is the twin that it is
-tested against; `kernel_choice` chooses between the two. This module imports triton.
+Every matrix product is a kernel that reads the weights once for all rows; for larger batches see `batch_step.py`.
+`device_loop.plain_step` is the twin that it is tested against; `kernel_choice` chooses. This module imports triton.
 """
 
 # mypy: ignore-errors
@@ -14,17 +13,15 @@ from typing import NamedTuple
 
 import torch
 import triton
-from torch.nn import functional as F
 
 from evaluation.engine.choice_kernels import record_kernel, scan_kernel
 from evaluation.engine.kernels import (
     cross_attention_kernel,
     embed_kernel,
-    join_kernel,
     linear_kernel,
     self_attention_kernel,
+    split_width,
 )
-from evaluation.engine.model import norm
 
 MOST_ROWS = 4  # rows of a batch that share one reading of the weights; from here on torch's products are faster
 VOCABULARY_BLOCK = 1024
@@ -71,19 +68,12 @@ class Parts:
         return self.sums, self.tops, self.norms
 
 
-def split_width(k: int) -> tuple[int, int] | None:
-    """k as a sum of two powers of two, the second may be 0; None for other widths (no Whisper has one)."""
-    first = 1 << (k.bit_length() - 1)
-    rest = k - first
-    return None if rest & (rest - 1) else (first, rest)
-
-
 class TritonDecoder:
     """`scores`, float32 logits [b, vocabulary], of tokens int64[b] at positions int64[b]; its launches can be captured.
 
-    Every token belongs to a text of its own, or (`span`) they are consecutive ones, at most MOST_ROWS, of the text of
-    the caches' first row. Needs fused query, key and value weights (`LiveMerge` stores them so). Raises ValueError for
-    shapes it does not support: see `suits`.
+    Every token belongs to a text of its own, or (`span`) they are consecutive ones of the text of the caches' first
+    row. Needs fused query, key and value weights (`LiveMerge` stores them so). Raises ValueError for more than
+    MOST_ROWS rows, and for shapes it does not support: see `suits`.
     """
 
     def __init__(
@@ -91,13 +81,14 @@ class TritonDecoder:
         tuning: Tuning | None = None,
     ):  # fmt: skip
         self.batch = len(tokens)
-        if not suits(tensors) or (span and self.batch > MOST_ROWS):
+        if not suits(tensors) or self.batch > MOST_ROWS:
             raise ValueError("the Triton kernels do not support this")
         self.tensors, self.caches, self.tokens, self.positions = tensors, caches, tokens, positions
         self.span = span
         self.tuning = tuning or Tuning()
-        self.pdl = dependent_launch and self.batch <= MOST_ROWS  # torch's own kernels between ours do not wait
+        self.pdl = dependent_launch
         self.launch = {"launch_pdl": True} if self.pdl else {}
+        self.scores = torch.empty((self.batch, tensors.head.shape[0]), dtype=torch.float32, device=tensors.device)
         kind = {"device": tensors.device, "dtype": tensors.dtype}
         d, heads, hidden = tensors.width, tensors.decoder_heads, tensors.decoder[0].fc1[0].shape[0]
         b = self.batch
@@ -106,12 +97,10 @@ class TritonDecoder:
         owners, splits = b * heads, triton.cdiv(tensors.source_positions, self.tuning.cross_block)
         self.own = Parts(owners, self.tuning.self_splits, d // heads, tensors.device)
         self.heard = Parts(owners, splits, d // heads, tensors.device)
-        self.scores = torch.empty((b, tensors.head.shape[0]), dtype=torch.float32, device=tensors.device)
 
     def forward(self) -> None:
         """From the tokens to `scores`."""
-        tensors, d = self.tensors, self.tensors.width
-        linear = self._linear if self.batch <= MOST_ROWS else self._library_linear
+        tensors, d, linear = self.tensors, self.tensors.width, self._linear
         embed_kernel[(self.batch,)](
             self.tokens, self.positions, tensors.embed, tensors.decoder_positions, self.x,
             D=d, BLOCK=triton.next_power_of_2(d), PDL=self.pdl, **self.launch,
@@ -166,31 +155,12 @@ class TritonDecoder:
             **({} if how.registers is None else {"maxnreg": how.registers}), **self.launch,
         )  # fmt: skip
 
-    def _library_linear(self, how, x, pair, out, *, norm_pair=None, gelu: bool = False, add: bool = False) -> None:
-        """The same by torch's library."""
-        if isinstance(x, Parts):
-            width = x.sums.shape[1]
-            joined = torch.empty((self.batch, self.tensors.width), dtype=out.dtype, device=out.device)
-            join_kernel[(len(x.sums) // x.splits,)](
-                *x.all(), joined,
-                E=width, SPLITS=x.splits, BLOCK=triton.next_power_of_2(x.splits), PDL=False,
-            )  # fmt: skip
-            x = joined
-        weight, bias = pair
-        x = x if norm_pair is None else norm(x, norm_pair)
-        if add or gelu or out.dtype != weight.dtype:
-            product = F.linear(x, weight, bias)
-            out.add_(product) if add else out.copy_(F.gelu(product) if gelu else product)
-        elif bias is None:
-            torch.mm(x, weight.t(), out=out)
-        else:
-            torch.addmm(bias, x, weight.t(), out=out)
-
 
 class TritonStep:
     """One token for every row, the choice of the next one included: a callable whose launches can be captured.
 
-    `decoder` writes the logits, float32 [b, vocabulary]: a `TritonDecoder` or a `CudaDecoder` for the rows' tokens.
+    `decoder` writes the logits, float32 [b, vocabulary], of the rows' tokens: a `TritonDecoder`, `BatchDecoder` or
+    `CudaDecoder`.
     """
 
     def __init__(self, tensors, decoder, rows, rules):

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.engine import WhisperEngine
+from evaluation.engine import WhisperEngine, model
 from evaluation.engine.backend import CudaBackend
 from evaluation.engine.cuda_step import CudaDecoder
 from evaluation.engine.device_greedy import make_plain_span, make_plain_step
 from evaluation.engine.device_loop import Captured, Rows, advance, plain_step
 from evaluation.engine.kernel_choice import fastest_span
-from evaluation.engine.model import Caches, decode_many, encode, fill_cross
+from evaluation.engine.model import Caches, decode_many, decode_rows, encode, fill_cross, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import collect
 from evaluation.generate import HuggingFaceTranscriber
@@ -66,10 +66,10 @@ def test_prepared_and_measured_tables_agree(live: LiveMerge, tmp_path: Path) -> 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("timestamps", [False, True])
-@pytest.mark.parametrize("which", ["cuda", "triton", "triton, one launch after the other", "triton, many rows"])
+@pytest.mark.parametrize("which", ["cuda", "triton", "triton, one launch after the other", "batch"])
 def test_a_step_follows_its_twin(live: LiveMerge, timestamps: bool, which: str) -> None:
     kernels = pytest.importorskip("evaluation.engine.triton_step")
-    batch = {"cuda": 1, "triton, many rows": 6}.get(which, 2)
+    batch = {"cuda": 1, "batch": 6}.get(which, 2)
     module = live.modules["a"]
     tensors, device = collect(module), torch.device("cuda")
     rules = Rules(Vocabulary.of(module, make_processor().tokenizer), timestamps, device)
@@ -82,6 +82,8 @@ def test_a_step_follows_its_twin(live: LiveMerge, timestamps: bool, which: str) 
     given = (tensors, caches[1], rows[1].token, rows[1].position)
     if which == "cuda":
         decoder = CudaDecoder(*given)
+    elif which == "batch":
+        decoder = pytest.importorskip("evaluation.engine.batch_step").BatchDecoder(*given, rows[1].done)
     else:
         decoder = kernels.TritonDecoder(*given, dependent_launch="after" not in which)
     step = kernels.TritonStep(tensors, decoder, rows[1], rules)
@@ -97,6 +99,52 @@ def test_a_step_follows_its_twin(live: LiveMerge, timestamps: bool, which: str) 
             assert torch.equal(value, getattr(rows[1], name)), name
     share = (rows[0].out == rows[1].out).float().mean().item()
     assert share > 0.9, "scores of the two steps differ by more than rounding"
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("stretches", [1, 2, 6])
+def test_a_batch_follows_its_twin_and_leaves_out_rows_that_are_done(live: LiveMerge, stretches: int) -> None:
+    kernels = pytest.importorskip("evaluation.engine.triton_step")
+    tensors, device, count = collect(live.modules["a"]), torch.device("cuda"), 40
+    rules = Rules(Vocabulary.of(live.modules["a"], make_processor().tokenizer), True, device)
+    heard = encode(tensors, torch.randn(count, 80, 3000, device=device, dtype=tensors.dtype) * 0.3)
+    caches, rows = [Caches(tensors, count) for _ in range(2)], Rows.empty(count, 448, device)
+    own = torch.randn_like(caches[0].self_kv)
+    for each in caches:
+        fill_cross(tensors, heard, each)
+        each.self_kv.copy_(own)
+    for row in range(count):
+        rows.load(row, [257] * (1 + 10 * row), rules.history(), [], 30)
+    batches = pytest.importorskip("evaluation.engine.batch_step")
+    tuning = batches.BatchTuning(cross_stretches=stretches)
+    decoder = batches.BatchDecoder(tensors, caches[0], rows.token, rows.position, rows.done, tuning)
+    step = kernels.TritonStep(tensors, decoder, rows, rules)
+    captured = Captured(decoder.forward, device)
+    gone = torch.zeros(count, dtype=torch.bool, device=device)
+    for _ in range(3):
+        caches[0].cross_kv[:, :, gone] = float("nan")
+        rows.done.copy_(gone)
+        repeated = []
+        for _ in range(5):
+            captured()
+            repeated.append(step.scores.clone())
+        assert all(torch.equal(repeated[0], each) for each in repeated), "the same bits every time"
+        expected = logits(tensors, decode_rows(tensors, caches[1], rows.token, rows.position, 448))
+        assert float((step.scores - expected)[~gone].abs().max()) <= 0.005 * float(expected.abs().max())
+        assert step.scores.isfinite().all()
+        gone |= torch.rand(count, device=device) < 0.4
+
+
+@torch.inference_mode()
+def test_the_encoder_with_fused_norms(live: LiveMerge, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    tensors = collect(live.modules["a"])
+    features = torch.randn(3, 80, 3000, device="cuda", dtype=tensors.dtype) * 0.3
+    heard = encode(tensors, features)
+    assert model.fastest_add_norm(heard) is not None, "the kernel was not used"
+    monkeypatch.setattr(model, "fastest_add_norm", lambda x: None)
+    plain = encode(tensors, features)
+    assert float((heard - plain).abs().max()) <= 0.005 * float(plain.abs().max())
 
 
 @torch.inference_mode()

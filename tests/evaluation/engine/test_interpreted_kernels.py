@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-CHECKS = Path(__file__).parent / "interpreted_kernels.py"
+HERE = Path(__file__).parent
 
 
-def test_kernels_follow_their_twins() -> None:
+@pytest.mark.parametrize("checks", ["interpreted_kernels.py", "interpreted_batches.py"])
+def test_kernels_follow_their_twins(checks: str) -> None:
     pytest.importorskip("triton")
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(CHECKS)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(HERE / checks)],
         env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-1000:]

@@ -1,0 +1,187 @@
+"""The kernels for batches in Triton's interpreter, against their plain twins; run by `test_interpreted_kernels.py`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from evaluation.engine import model
+from evaluation.engine.add_norm import add_norm, agrees
+from evaluation.engine.batch_step import BatchDecoder, BatchTuning
+from evaluation.engine.device_loop import Rows
+from evaluation.engine.kernel_choice import fastest_step
+from evaluation.engine.model import FP16_CLAMP, Caches, decode_rows, encode, fill_cross, logits
+from evaluation.engine.norm_kernels import fused_add_norm
+from evaluation.engine.rules import Rules
+from evaluation.engine.tensors import Pair, WhisperTensors, collect
+from evaluation.engine.triton_step import MOST_ROWS, TritonStep
+from evaluation.vocabulary import Vocabulary
+from merger.live import LiveMerge
+from tests.evaluation.conftest import save_pair
+from tests.evaluation.engine.tiny_whisper import START, make_processor
+
+CPU = torch.device("cpu")
+ROWS = MOST_ROWS + 2
+TOLERANCE = 0.005  # of the largest logit
+TUNINGS = [
+    BatchTuning(),
+    BatchTuning(cross_stretches=1),
+    BatchTuning(cross_stretches=4),  # of 512 positions each: the last has none
+    BatchTuning(cross_stretches=2, cross_block=128, self_block=32),
+]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> LiveMerge:
+    folder = tmp_path_factory.mktemp("batches")
+    return LiveMerge(*save_pair(folder, d_model=64, heads=2), device="cpu", dtype="float16")
+
+
+@pytest.fixture(scope="module")
+def tensors(live: LiveMerge) -> WhisperTensors:
+    return collect(live.modules["a"])
+
+
+@pytest.fixture(scope="module")
+def rules(live: LiveMerge) -> Rules:
+    return Rules(Vocabulary.of(live.modules["a"], make_processor().tokenizer), True, CPU)
+
+
+@pytest.fixture(scope="module")
+@torch.inference_mode()
+def filled(tensors: WhisperTensors) -> Caches:
+    torch.manual_seed(3)
+    caches = Caches(tensors, ROWS)
+    fill_cross(tensors, encode(tensors, torch.randn(ROWS, 80, 3000, dtype=tensors.dtype) * 0.3), caches)
+    caches.self_kv.normal_()
+    return caches
+
+
+def copied(tensors: WhisperTensors, caches: Caches) -> Caches:
+    copy = Caches(tensors, ROWS)
+    copy.self_kv.copy_(caches.self_kv)
+    copy.cross_kv.copy_(caches.cross_kv)
+    return copy
+
+
+def stepped(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules, tuning: BatchTuning) -> TritonStep:
+    decoder = BatchDecoder(tensors, caches, rows.token, rows.position, rows.done, tuning)
+    return TritonStep(tensors, decoder, rows, rules)
+
+
+def at_many_places(tensors: WhisperTensors, rules: Rules) -> Rows:
+    """Rows at positions 0, 87, 174, …: in the first block of positions and far beyond it."""
+    rows = Rows.empty(ROWS, tensors.target_positions, CPU)
+    for row in range(ROWS):
+        rows.load(row, [START] * (1 + 87 * row), rules.history(), [], 20)
+    return rows
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("tuning", TUNINGS, ids=str)
+def test_one_program_or_several_for_a_row_and_head(
+    tensors: WhisperTensors, rules: Rules, filled: Caches, tuning: BatchTuning
+) -> None:
+    caches, plain, rows = copied(tensors, filled), copied(tensors, filled), at_many_places(tensors, rules)
+    step = stepped(tensors, caches, rows, rules, tuning)
+    for _ in range(2):  # the second time with what the first left in the buffers
+        scores = logits(tensors, decode_rows(tensors, plain, rows.token, rows.position, tensors.target_positions))
+        step()
+        assert float((step.scores - scores).abs().max()) <= TOLERANCE * float(scores.abs().max())
+        assert torch.allclose(caches.self_kv, plain.self_kv, atol=0.02)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("stretches", [1, 3])
+def test_rows_that_are_done_are_left_out(tensors: WhisperTensors, rules: Rules, filled: Caches, stretches: int) -> None:
+    tuning = BatchTuning(cross_stretches=stretches)
+    caches, rows = copied(tensors, filled), at_many_places(tensors, rules)
+    everyone = stepped(tensors, copied(tensors, filled), rows, rules, tuning)
+    everyone.decoder.forward()
+    gone = torch.tensor([1, 4])
+    rows.done[gone] = True
+    caches.self_kv[:, :, gone] = float("nan")
+    caches.cross_kv[:, :, gone] = float("nan")
+    before = caches.self_kv.clone()
+    step = stepped(tensors, caches, rows, rules, tuning)
+    step.decoder.forward()
+    there = ~rows.done
+    assert torch.equal(step.scores[there], everyone.scores[there])
+    assert step.scores.isfinite().all(), "what was left out was read"
+    assert torch.equal(caches.self_kv[:, :, gone].view(torch.int16), before[:, :, gone].view(torch.int16))
+    assert not torch.equal(step.scores[gone], everyone.scores[gone])
+    twin = Rows(*(field.clone() for field in vars(rows).values()))
+    step.choose()
+    for name, value in vars(twin).items():
+        assert torch.equal(value[gone], getattr(rows, name)[gone]), name
+    rows.done[gone] = False  # they take new windows
+    for cache, fresh in ((caches.self_kv, filled.self_kv), (caches.cross_kv, filled.cross_kv)):
+        cache[:, :, gone] = fresh[:, :, gone]
+    for name, value in vars(twin).items():
+        if name != "done":
+            getattr(rows, name).copy_(value)
+    step.decoder.forward()
+    assert torch.equal(step.scores, everyone.scores)
+
+
+@torch.inference_mode()
+def test_a_step_is_chosen_with_all_rows_and_leaves_them_parked(tensors: WhisperTensors, rules: Rules) -> None:
+    rows = Rows.empty(ROWS, tensors.target_positions, CPU)
+    rows.park()
+    step = fastest_step(tensors)(tensors, Caches(tensors, ROWS), rows, rules)
+    assert isinstance(step, TritonStep), "the kernels were not used"
+    assert rows.done.all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("width", [64, 96, 1280])
+def test_residual_and_norm(dtype: torch.dtype, width: int) -> None:
+    torch.manual_seed(width)
+    x, product = (torch.randn(2, 3, width).to(dtype) * 3 for _ in range(2))
+    pair = torch.randn(width).to(dtype), torch.randn(width).to(dtype)
+    own, other = x.clone(), x.clone()
+    expected, out = add_norm(own, product, pair), fused_add_norm(x, product, pair)
+    coarse = torch.finfo(dtype).eps if dtype == torch.bfloat16 else 0.0  # the interpreter cuts instead of rounding
+    assert torch.allclose(x, own, rtol=coarse, atol=0.0)
+    assert torch.allclose(out, expected, rtol=2 * torch.finfo(dtype).eps, atol=8 * coarse or 1e-3)
+    given = torch.empty_like(out)
+    assert fused_add_norm(other, product, pair, out=given) is given and torch.equal(given, out)
+
+
+def test_residuals_are_clamped_as_torch_does_it() -> None:
+    x = torch.tensor([[65504.0, -65504.0, 64500.0, 64520.0, 1.0, -64600.0, float("nan"), 0.0]] * 2, dtype=torch.float16)
+    x[1, 6] = 3.0
+    product = torch.full_like(x, 64.0)
+    product[:, 1] = -64.0
+    pair = torch.ones(8, dtype=x.dtype), torch.zeros(8, dtype=x.dtype)
+    own = x.clone()
+    expected, out = add_norm(own, product, pair, FP16_CLAMP), fused_add_norm(x, product, pair, FP16_CLAMP)
+    assert torch.equal(x.nan_to_num(7.0), own.nan_to_num(7.0)) and own[1].isfinite().all() and x[0, 6].isnan()
+    assert torch.allclose(out[1], expected[1], atol=1e-3) and out[0].isnan().all()
+
+
+@torch.inference_mode()
+def test_the_encoder(tensors: WhisperTensors, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(4)
+    features = torch.randn(1, 80, 3000, dtype=tensors.dtype) * 0.3
+    expected = encode(tensors, features)
+    bounds: list[float] = []
+
+    def plain(x: torch.Tensor, product: torch.Tensor, pair: Pair, bound: float) -> torch.Tensor:
+        bounds.append(bound)
+        return add_norm(x, product, pair, bound)
+
+    monkeypatch.setattr(model, "fastest_add_norm", lambda x: plain)
+    assert torch.equal(encode(tensors, features), expected)
+    assert bounds == [0.0, FP16_CLAMP] * len(tensors.encoder)
+    monkeypatch.setattr(model, "fastest_add_norm", lambda x: fused_add_norm)
+    assert float((encode(tensors, features) - expected).abs().max()) <= TOLERANCE * float(expected.abs().max())
+
+
+def test_a_kernel_that_does_not_agree_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    def wrong(x: torch.Tensor, product: torch.Tensor, pair: Pair, bound: float) -> torch.Tensor:
+        return fused_add_norm(x, product, pair)
+
+    assert agrees(fused_add_norm, CPU, torch.float16, 96) and not caplog.records
+    assert not agrees(wrong, CPU, torch.float16, 96)
+    assert not agrees(fused_add_norm, CPU, torch.float16, 100) and "ValueError" in caplog.text
