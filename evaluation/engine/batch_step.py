@@ -8,7 +8,7 @@ The matrix products are torch's; attention and what stands between the products 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 import torch
 import triton
@@ -24,26 +24,31 @@ PROGRAMS_EACH = 4  # with fewer programs on each a row and head is divided
 
 
 @dataclass(frozen=True)
-class BatchTuning:
-    """Shapes of the attention's programs.
+class Cross:
+    """How the cross-attention of a row and head is divided: into `stretches` of blocks of `block` positions, of which
+    `stages` are loaded ahead (1: none)."""
 
-    self_block, cross_block: positions that a program holds at once. cross_stretches: programs that share a row and
-    head; None: chosen by the number of rows. cross_stages: blocks that are loaded ahead, 1 for none.
-    """
+    stretches: int
+    block: int
+    stages: int
+
+
+MANY, FEW = Cross(1, 128, 2), Cross(6, 256, 1)  # fastest on an H200 (docs/lab-book/live.md)
+
+
+@dataclass(frozen=True)
+class BatchTuning:
+    """Shapes of the attention's programs: positions that a program of the self-attention holds at once, and how the
+    cross-attention is divided (None: chosen by the number of rows)."""
 
     self_block: int = 128
-    self_warps: int = 4
-    cross_block: int = 256
-    cross_warps: int = 4
-    cross_stretches: int | None = None
-    cross_stages: int = 1
+    warps: int = 4
+    cross: Cross | None = None
 
-    def stretches(self, owners: int, positions: int) -> int:
-        """Programs for each of `owners` rows and heads that hear `positions`."""
-        blocks = triton.cdiv(positions, self.cross_block)
-        if self.cross_stretches is not None:
-            return max(1, min(self.cross_stretches, blocks))
-        return 1 if owners >= PROGRAMS_EACH * MULTIPROCESSORS else blocks
+    def cross_for(self, owners: int, positions: int) -> Cross:
+        """For so many rows and heads that hear `positions`."""
+        chosen = self.cross or (MANY if owners >= PROGRAMS_EACH * MULTIPROCESSORS else FEW)
+        return replace(chosen, stretches=max(1, min(chosen.stretches, triton.cdiv(positions, chosen.block))))
 
 
 class BatchDecoder:
@@ -66,8 +71,8 @@ class BatchDecoder:
         self.asked, self.seen, self.heard = (torch.zeros((b, d), **kind) for _ in range(3))
         self.qkv = torch.zeros((b, 3 * d), **kind)
         self.inner = torch.zeros((b, tensors.decoder[0].fc1[0].shape[0]), **kind)
-        owners, self.stretches = b * heads, self.tuning.stretches(b * heads, tensors.source_positions)
-        parts = owners * self.stretches if self.stretches > 1 else 1
+        owners, self.cross = b * heads, self.tuning.cross_for(b * heads, tensors.source_positions)
+        parts = owners * self.cross.stretches if self.cross.stretches > 1 else 1
         self.sums = torch.zeros((parts, d // heads), dtype=torch.float32, device=tensors.device)
         self.tops, self.norms = (torch.zeros(parts, dtype=torch.float32, device=tensors.device) for _ in range(2))
         self.arrived = torch.zeros(owners, dtype=torch.int32, device=tensors.device)
@@ -105,20 +110,20 @@ class BatchDecoder:
         keys, values = self.caches.self_kv[index]
         batch_self_kernel[(len(self.tokens) * heads,)](
             self.qkv, keys, values, self.positions, self.done, self.seen, width**-0.5,
-            H=heads, E=width, L=tensors.target_positions, BLOCK=tuning.self_block, num_warps=tuning.self_warps,
+            H=heads, E=width, L=tensors.target_positions, BLOCK=tuning.self_block, num_warps=tuning.warps,
         )  # fmt: skip
 
     def _cross_attention(self, index) -> None:
-        tensors, tuning, heads = self.tensors, self.tuning, self.tensors.decoder_heads
+        tensors, heads = self.tensors, self.tensors.decoder_heads
         width = tensors.width // heads
         keys, values = self.caches.cross_kv[index]
-        blocks = triton.cdiv(tensors.source_positions, tuning.cross_block)
-        batch_cross_kernel[(len(self.tokens) * heads, self.stretches)](
+        stretches, block, stages = astuple(self.cross)
+        blocks = triton.cdiv(tensors.source_positions, block)
+        batch_cross_kernel[(len(self.tokens) * heads, stretches)](
             self.asked, keys, values, self.done, self.heard, self.sums, self.tops, self.norms, self.arrived,
             width**-0.5, tensors.source_positions, *keys.stride()[:3],
-            H=heads, E=width, BLOCK=tuning.cross_block,
-            STRETCH=triton.cdiv(blocks, self.stretches) * tuning.cross_block, SPLITS=self.stretches,
-            ALL=triton.next_power_of_2(self.stretches), STAGES=tuning.cross_stages, num_warps=tuning.cross_warps,
+            H=heads, E=width, BLOCK=block, STRETCH=triton.cdiv(blocks, stretches) * block, SPLITS=stretches,
+            ALL=triton.next_power_of_2(stretches), STAGES=stages, num_warps=self.tuning.warps,
         )  # fmt: skip
 
 

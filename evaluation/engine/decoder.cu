@@ -294,23 +294,23 @@ typedef Head<3, T / CLUSTER> Text;
 typedef Head<1, (S + CLUSTER - 1) / CLUSTER> Sound;
 
 // heard[D] = attention to the text so far; norm, projections and the cache's new position included. keys, values:
-// [heads, T, E]. A block has every CLUSTER-th position.
+// [heads, T, E]. A block has an eighth of the positions, seen or not.
 CLUSTERED attend_to_text(
     const u16* x, const u16* weight, const u16* bias, const u16* gains, const u16* shifts, const long long* position,
     u16* keys, u16* values, u16* heard
 ) {
+    constexpr int MOST = T / CLUSTER;
     auto& here = in_shared<Text>();
     let_next_begin();
     int head = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER, t = threadIdx.x;
-    int now = (int)position[0], count = (now - rank + CLUSTER - 1) / CLUSTER;  // positions of this block before `now`
-    if (t == 0) begin(here, weight, 4 * E * count);
-    sync_block();  // the barriers are prepared
-    arrive_cluster();
-    if (t < count) {
-        u64 place = (u64)(head * T + t * CLUSTER + rank) * E;
-        copy_bulk(here.keys[t], keys + place, 2 * E, &here.arrived);
-        copy_bulk(here.values[t], values + place, 2 * E, &here.arrived);
+    int now = (int)position[0], mine = now - rank * MOST, count = max(0, min(MOST, mine));  // positions before `now`
+    if (t == 0) {
+        u64 place = (u64)(head * T + rank * MOST) * E;
+        begin(here, weight, 4 * E * count);
+        if (count) copy_bulk(here.keys, keys + place, 2 * E * count, &here.arrived);
+        if (count) copy_bulk(here.values, values + place, 2 * E * count, &here.arrived);
     }
+    arrive_cluster();
     Input<D, true> input;
     input.load(gains, shifts);
     int pair = t % (3 * OWN / 2);
@@ -319,7 +319,7 @@ CLUSTERED attend_to_text(
     await_previous();
     input.stage(here, x);
     share(here, added);
-    if (now % CLUSTER == rank) {
+    if (0 <= mine && mine < MOST) {
         if (t / 32 == count / 8 && t % 32 < 16) {  // the warp that attends to the new position
             int which = t / 8 % 2, column = 8 * (t % 8);
             uint4 mine = *(const uint4*)&here.fresh[1 + which][column];

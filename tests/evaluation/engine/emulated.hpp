@@ -134,6 +134,7 @@ static float fast_exp(float x) { return expf(x); }
 static float minus_infinity() { return -INFINITY; }
 static uint4 load_fresh(const uint4* p) { return *p; }
 static u16 load_fresh(const u16* p) { return *p; }
+static int max(int a, int b) { return a > b ? a : b; }
 static int min(int a, int b) { return a < b ? a : b; }
 static void let_next_begin() {}
 static void await_previous() {}

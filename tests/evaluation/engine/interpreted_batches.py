@@ -7,7 +7,7 @@ import torch
 
 from evaluation.engine import model
 from evaluation.engine.add_norm import add_norm, agrees
-from evaluation.engine.batch_step import BatchDecoder, BatchTuning
+from evaluation.engine.batch_step import MANY, BatchDecoder, BatchTuning, Cross
 from evaluation.engine.device_loop import Rows
 from evaluation.engine.kernel_choice import fastest_step
 from evaluation.engine.model import FP16_CLAMP, Caches, decode_rows, encode, fill_cross, logits
@@ -25,9 +25,9 @@ ROWS = MOST_ROWS + 2
 TOLERANCE = 0.005  # of the largest logit
 TUNINGS = [
     BatchTuning(),
-    BatchTuning(cross_stretches=1),
-    BatchTuning(cross_stretches=4),  # of 512 positions each: the last has none
-    BatchTuning(cross_stretches=2, cross_block=128, self_block=32),
+    BatchTuning(cross=MANY),
+    BatchTuning(cross=Cross(4, 256, 1)),  # of 512 positions each: the last has none
+    BatchTuning(cross=Cross(2, 128, 2), self_block=32),
 ]
 
 
@@ -94,7 +94,7 @@ def test_one_program_or_several_for_a_row_and_head(
 @torch.inference_mode()
 @pytest.mark.parametrize("stretches", [1, 3])
 def test_rows_that_are_done_are_left_out(tensors: WhisperTensors, rules: Rules, filled: Caches, stretches: int) -> None:
-    tuning = BatchTuning(cross_stretches=stretches)
+    tuning = BatchTuning(cross=Cross(stretches, 256, 1))
     caches, rows = copied(tensors, filled), at_many_places(tensors, rules)
     everyone = stepped(tensors, copied(tensors, filled), rows, rules, tuning)
     everyone.decoder.forward()

@@ -102,8 +102,10 @@ def test_a_step_follows_its_twin(live: LiveMerge, timestamps: bool, which: str) 
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("stretches", [1, 2, 6])
-def test_a_batch_follows_its_twin_and_leaves_out_rows_that_are_done(live: LiveMerge, stretches: int) -> None:
+@pytest.mark.parametrize("cross", [(1, 128, 2), (1, 256, 1), (2, 256, 1), (6, 256, 1)])
+def test_a_batch_follows_its_twin_and_leaves_out_rows_that_are_done(
+    live: LiveMerge, cross: tuple[int, int, int]
+) -> None:
     kernels = pytest.importorskip("evaluation.engine.triton_step")
     tensors, device, count = collect(live.modules["a"]), torch.device("cuda"), 40
     rules = Rules(Vocabulary.of(live.modules["a"], make_processor().tokenizer), True, device)
@@ -116,7 +118,7 @@ def test_a_batch_follows_its_twin_and_leaves_out_rows_that_are_done(live: LiveMe
     for row in range(count):
         rows.load(row, [257] * (1 + 10 * row), rules.history(), [], 30)
     batches = pytest.importorskip("evaluation.engine.batch_step")
-    tuning = batches.BatchTuning(cross_stretches=stretches)
+    tuning = batches.BatchTuning(cross=batches.Cross(*cross))
     decoder = batches.BatchDecoder(tensors, caches[0], rows.token, rows.position, rows.done, tuning)
     step = kernels.TritonStep(tensors, decoder, rows, rules)
     captured = Captured(decoder.forward, device)
