@@ -158,33 +158,29 @@ struct Found {
     float2 tops_and_norms[PARTS];
 };
 
-// A block's shared memory for one head: the projections of the cluster's blocks, keys and values of POSITIONS positions,
-// and what the cluster's warps found.
-template <int GROUPS, int POSITIONS>
+// A block's shared memory for one head: the projections of the cluster's blocks and what the cluster's warps found.
+template <int GROUPS>
 struct Head : Desk<D, GROUPS> {
-    static constexpr int EACH = (POSITIONS + 8 * WARPS - 1) / (8 * WARPS);  // groups of eight positions of a warp
-    alignas(128) u16 keys[8 * WARPS * EACH][E];
-    alignas(128) u16 values[8 * WARPS * EACH][E];
     alignas(16) u16 fresh[GROUPS][E];
     Found found;
     u64 told, joined;  // barriers: for `fresh` and `found` of all blocks
 };
 
-// Let the rows of GROUPS projections, OWN columns of this head of each, and `more` bytes come; one thread.
-template <int GROUPS, int POSITIONS>
-__device__ inline void begin(Head<GROUPS, POSITIONS>& here, const u16* weight, int more) {
+// Let the rows of GROUPS projections, OWN columns of this head of each, come; one thread.
+template <int GROUPS>
+__device__ inline void begin(Head<GROUPS>& here, const u16* weight) {
     int head = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
     prepare(&here.told, sizeof here.fresh);
     prepare(&here.joined, sizeof here.found);
-    prepare(&here.arrived, sizeof here.rows + more);
+    prepare(&here.arrived, sizeof here.rows);
     for (int i = 0; i < GROUPS; i++)
         copy_bulk(here.rows[i], weight + (u64)(i * D + head * E + rank * OWN) * D, sizeof here.rows[i], &here.arrived);
 }
 
 // This block's columns of the projections go to all blocks of the cluster; returns when theirs are in here.fresh.
 // Thread t computes two columns, the `which`-th of 4·GROUPS, for one block.
-template <int GROUPS, int POSITIONS>
-__device__ inline void share(Head<GROUPS, POSITIONS>& here, float2 added) {
+template <int GROUPS>
+__device__ inline void share(Head<GROUPS>& here, float2 added) {
     constexpr int PAIRS = GROUPS * OWN / 2;
     int which = threadIdx.x % PAIRS, peer = threadIdx.x / PAIRS, rank = blockIdx.x % CLUSTER;
     product(here);
@@ -201,10 +197,25 @@ __device__ inline void share(Head<GROUPS, POSITIONS>& here, float2 added) {
     wait_for_peers(&here.told);
 }
 
-// The first `count` positions of here.keys, for the query here.fresh[0]: what each warp found goes to all blocks.
-template <int GROUPS, int POSITIONS>
-__device__ inline void attend(Head<GROUPS, POSITIONS>& here, int count) {
-    constexpr int EACH = Head<GROUPS, POSITIONS>::EACH;
+// A block's positions come in eights, of which a warp has EACH: every WARPS-th. What a lane reads of them, 16 bytes each:
+// of the keys those of row lane / 4 in two halves, as in `product`; of the values eight columns of two rows of the eight.
+template <int EACH>
+struct Positions {
+    uint4 keys[EACH][2], values[EACH][2];
+};
+
+__device__ inline int key_row(int i) { return 8 * (threadIdx.x / 32 + WARPS * i) + threadIdx.x % 32 / 4; }
+__device__ inline int key_column(int half) {
+    Lane lane;
+    return 32 * (half ^ lane.odd) + 8 * lane.quarter;
+}
+__device__ inline int value_row(int i, int half) { return 8 * (threadIdx.x / 32 + WARPS * i) + 4 * half + threadIdx.x % 32 / 8; }
+__device__ inline int value_column() { return 8 * (threadIdx.x % 8); }
+
+// Attend to the first `count` positions for the query here.fresh[0]: what each warp found goes to all blocks. Values
+// beyond `count` must be finite.
+template <int GROUPS, int EACH>
+__device__ inline void attend(Head<GROUPS>& here, const Positions<EACH>& positions, int count) {
     Lane lane;
     int warp = threadIdx.x / 32, column = threadIdx.x % 8, within = threadIdx.x % 32 / 8;
     uint2 q[2];
@@ -214,15 +225,14 @@ __device__ inline void attend(Head<GROUPS, POSITIONS>& here, int count) {
     float weights[EACH], top = minus_infinity(), norm = 0;
 #pragma unroll
     for (int i = 0; i < EACH; i++) {  // scores of position lane.row of the i-th eight, as in `product`
-        int at = 8 * (warp + WARPS * i) + lane.row;
         Sums sums = {};
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            uint4 k = *(const uint4*)(here.keys[at] + 32 * (half ^ lane.odd) + 8 * lane.quarter);
+            uint4 k = positions.keys[i][half];
             multiply(sums, k.x, k.z, k.y, k.w, q[half].x, q[half].y);
         }
         float score = shuffle(sums.a + sums.d, threadIdx.x % 32 - lane.quarter + lane.odd) * 0.125f;  // E ** -0.5
-        weights[i] = at < count ? score : minus_infinity();
+        weights[i] = key_row(i) < count ? score : minus_infinity();
         top = fmaxf(top, weights[i]);
     }
     for (int mask = 4; mask < 32; mask <<= 1) top = fmaxf(top, shuffle_xor(top, mask));
@@ -230,11 +240,9 @@ __device__ inline void attend(Head<GROUPS, POSITIONS>& here, int count) {
 #pragma unroll
     for (int i = 0; i < EACH; i++) norm += weights[i] = fast_exp(weights[i] - lifted);
 #pragma unroll
-    for (int i = 0; i < 2 * EACH; i++) {  // here a lane has eight columns of the position `within` of four
-        int mine = i % 2 * 4 + within, at = 8 * (warp + WARPS * (i / 2)) + mine;
-        float weight = shuffle(weights[i / 2], 4 * mine);
-        uint4 v = *(const uint4*)(here.values[at] + 8 * column);
-        if (at >= count) v = make_uint4(0, 0, 0, 0);
+    for (int i = 0; i < 2 * EACH; i++) {
+        float weight = shuffle(weights[i / 2], 4 * (i % 2 * 4 + within));  // a lane of that row
+        uint4 v = positions.values[i / 2][i % 2];
         u32 words[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
         for (int n = 0; n < 4; n++) {
@@ -256,8 +264,8 @@ __device__ inline void attend(Head<GROUPS, POSITIONS>& here, int count) {
 }
 
 // Join the parts: warp w has the block's column w of heard[D].
-template <int GROUPS, int POSITIONS>
-__device__ inline void join(Head<GROUPS, POSITIONS>& here, u16* heard) {
+template <int GROUPS>
+__device__ inline void join(Head<GROUPS>& here, u16* heard) {
     int lane = threadIdx.x % 32, column = threadIdx.x / 32;
     float top = minus_infinity(), norm = 0, sum = 0;
     float2 parts[PARTS / 32];
@@ -277,9 +285,8 @@ __device__ inline void join(Head<GROUPS, POSITIONS>& here, u16* heard) {
 
 // ---- the kernels ----
 
-#define KERNEL extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-#define CLUSTERED extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, RESIDENT)
-constexpr int RESIDENT = 4;  // blocks for which a multiprocessor shall have registers
+#define KERNEL extern "C" __global__ void __launch_bounds__(THREADS, 4)  // so many blocks have room for their registers
+#define CLUSTERED extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 2)
 
 // x[D] = embedding[token] + place[position]; token, position: int64. One block.
 KERNEL embed(const long long* token, const long long* position, const u16* embedding, const u16* place, u16* x) {
@@ -290,27 +297,30 @@ KERNEL embed(const long long* token, const long long* position, const u16* embed
     }
 }
 
-typedef Head<3, T / CLUSTER> Text;
-typedef Head<1, (S + CLUSTER - 1) / CLUSTER> Sound;
-
 // heard[D] = attention to the text so far; norm, projections and the cache's new position included. keys, values:
 // [heads, T, E]. A block has an eighth of the positions, seen or not.
 CLUSTERED attend_to_text(
     const u16* x, const u16* weight, const u16* bias, const u16* gains, const u16* shifts, const long long* position,
     u16* keys, u16* values, u16* heard
 ) {
-    constexpr int MOST = T / CLUSTER;
-    auto& here = in_shared<Text>();
+    constexpr int MOST = T / CLUSTER, EACH = (MOST + 8 * WARPS - 1) / (8 * WARPS);
+    auto& here = in_shared<Head<3>>();
     let_next_begin();
     int head = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER, t = threadIdx.x;
     int now = (int)position[0], mine = now - rank * MOST, count = max(0, min(MOST, mine));  // positions before `now`
-    if (t == 0) {
-        u64 place = (u64)(head * T + rank * MOST) * E;
-        begin(here, weight, 4 * E * count);
-        if (count) copy_bulk(here.keys, keys + place, 2 * E * count, &here.arrived);
-        if (count) copy_bulk(here.values, values + place, 2 * E * count, &here.arrived);
-    }
+    if (t == 0) begin(here, weight);
     arrive_cluster();
+    u64 first = (u64)(head * T + rank * MOST) * E;
+    Positions<EACH> positions;
+#pragma unroll
+    for (int n = 0; n < 2 * EACH; n++) {
+        int i = n / 2, half = n % 2;
+        positions.keys[i][half] = positions.values[i][half] = make_uint4(0, 0, 0, 0);
+        if (key_row(i) < count)
+            positions.keys[i][half] = *(const uint4*)(keys + first + key_row(i) * E + key_column(half));
+        if (value_row(i, half) < count)
+            positions.values[i][half] = *(const uint4*)(values + first + value_row(i, half) * E + value_column());
+    }
     Input<D, true> input;
     input.load(gains, shifts);
     int pair = t % (3 * OWN / 2);
@@ -319,17 +329,22 @@ CLUSTERED attend_to_text(
     await_previous();
     input.stage(here, x);
     share(here, added);
-    if (0 <= mine && mine < MOST) {
-        if (t / 32 == count / 8 && t % 32 < 16) {  // the warp that attends to the new position
-            int which = t / 8 % 2, column = 8 * (t % 8);
-            uint4 mine = *(const uint4*)&here.fresh[1 + which][column];
-            *(uint4*)&(which ? here.values : here.keys)[count][column] = mine;
-            *(uint4*)((which ? values : keys) + (u64)(head * T + now) * E + column) = mine;
+    if (0 <= mine && mine < MOST) {  // the new position is one of this block's
+#pragma unroll
+        for (int n = 0; n < 2 * EACH; n++) {
+            int i = n / 2, half = n % 2;
+            if (key_row(i) == mine) {
+                positions.keys[i][half] = *(const uint4*)&here.fresh[1][key_column(half)];
+                *(uint4*)(keys + first + mine * E + key_column(half)) = positions.keys[i][half];
+            }
+            if (value_row(i, half) == mine) {
+                positions.values[i][half] = *(const uint4*)&here.fresh[2][value_column()];
+                *(uint4*)(values + first + mine * E + value_column()) = positions.values[i][half];
+            }
         }
-        sync_warp();
         count++;
     }
-    attend(here, count);
+    attend(here, positions, count);
     join(here, heard);
 }
 
@@ -339,17 +354,22 @@ CLUSTERED attend_to_sound(
     const u16* x, const u16* weight, const u16* bias, const u16* gains, const u16* shifts, const u16* keys,
     const u16* values, u16* heard, int across_heads, int across_positions
 ) {
-    constexpr int MOST = (S + CLUSTER - 1) / CLUSTER;
-    auto& here = in_shared<Sound>();
+    constexpr int MOST = (S + CLUSTER - 1) / CLUSTER, EACH = (MOST + 8 * WARPS - 1) / (8 * WARPS);
+    auto& here = in_shared<Head<1>>();
     let_next_begin();
     int head = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER, t = threadIdx.x, count = min(MOST, S - rank * MOST);
-    if (t == 0) begin(here, weight, 4 * E * count);
-    sync_block();
+    if (t == 0) begin(here, weight);
     arrive_cluster();
-    if (t < count) {
-        u64 place = (u64)head * across_heads + (u64)(rank * MOST + t) * across_positions;
-        copy_bulk(here.keys[t], keys + place, 2 * E, &here.arrived);
-        copy_bulk(here.values[t], values + place, 2 * E, &here.arrived);
+    u64 first = (u64)head * across_heads + (u64)rank * MOST * across_positions;
+    Positions<EACH> positions;
+#pragma unroll
+    for (int n = 0; n < 2 * EACH; n++) {
+        int i = n / 2, half = n % 2;
+        positions.keys[i][half] = positions.values[i][half] = make_uint4(0, 0, 0, 0);
+        if (key_row(i) < count)
+            positions.keys[i][half] = load_once((const uint4*)(keys + first + (u64)key_row(i) * across_positions + key_column(half)));
+        if (value_row(i, half) < count)
+            positions.values[i][half] = load_once((const uint4*)(values + first + (u64)value_row(i, half) * across_positions + value_column()));
     }
     Input<D, true> input;
     input.load(gains, shifts);
@@ -358,7 +378,7 @@ CLUSTERED attend_to_sound(
     await_previous();
     input.stage(here, x);
     share(here, added);
-    attend(here, count);
+    attend(here, positions, count);
     join(here, heard);
 }
 
@@ -384,5 +404,5 @@ KERNEL score(const u16* x, const u16* weight, const u16* gains, const u16* shift
 
 // Bytes of shared memory of a block, in the order in which `cuda_step.py` names the kernels.
 EXPORTED int shared_bytes[] = {
-    0, sizeof(Text), sizeof(Sound), sizeof(Desk<D, 1>), sizeof(Desk<D, 2>), sizeof(Desk<F, 1>), sizeof(Desk<D, 4>),
+    0, sizeof(Head<3>), sizeof(Head<1>), sizeof(Desk<D, 1>), sizeof(Desk<D, 2>), sizeof(Desk<F, 1>), sizeof(Desk<D, 4>),
 };

@@ -36,6 +36,14 @@ __device__ inline float minus_infinity() { return __uint_as_float(0xff800000u); 
 
 // ---- memory ----
 
+// What is read once, and not by its neighbours.
+__device__ inline uint4 load_once(const uint4* p) {
+    uint4 r;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w) : "l"(p));
+    return r;
+}
+
 // What another kernel has just written: past this multiprocessor's own cache, which may hold what was there before.
 __device__ inline uint4 load_fresh(const uint4* p) {
     uint4 r;

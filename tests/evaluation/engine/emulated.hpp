@@ -132,6 +132,7 @@ static u32 narrow(float first, float second) {
 static float divided(float x, float by) { return x / by; }
 static float fast_exp(float x) { return expf(x); }
 static float minus_infinity() { return -INFINITY; }
+static uint4 load_once(const uint4* p) { return *p; }
 static uint4 load_fresh(const uint4* p) { return *p; }
 static u16 load_fresh(const u16* p) { return *p; }
 static int max(int a, int b) { return a > b ? a : b; }
