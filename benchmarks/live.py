@@ -27,6 +27,7 @@ from benchmarks import live_peers as peers
 from benchmarks import live_sections as sections
 from benchmarks.live_bench import Bench
 from benchmarks.live_models import SHAPES
+from benchmarks.live_three import three_models
 from benchmarks.timing import machine
 
 SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
@@ -34,7 +35,7 @@ SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "parts": sections.parts,
     "slider": sections.slider,
     "exactness": live_exactness.exactness,
-    "three_models": sections.three_models,
+    "three_models": three_models,
     "transformers_default": peers.transformers_default,
     "reload": peers.reload,
     "faster_whisper": peers.faster_whisper,

@@ -105,11 +105,10 @@ def parts(bench: Bench) -> dict[str, Any]:
 def step_floor(bench: Bench) -> float:
     """Milliseconds to read, at the speed of a large copy, what one token reads: decoder weights and cross keys."""
     tensors = collect(bench.live.modules["merged"])
-    cross = 2 * len(tensors.decoder) * tensors.source_positions * tensors.width * tensors.dtype.itemsize
     source = torch.empty((256 << 20) if bench.device.type == "cuda" else (64 << 20), dtype=torch.uint8).to(bench.device)
     target = torch.empty_like(source)
     copy_ms = milliseconds(lambda: target.copy_(source), bench.device)
-    return (tensors.decoder_step_nbytes() + cross) / (2 * source.numel() / copy_ms)
+    return (tensors.decoder_step_nbytes() + tensors.cross_nbytes()) / (2 * source.numel() / copy_ms)
 
 
 def steps(bench: Bench, count: int = 64) -> dict[str, Any]:
@@ -199,21 +198,3 @@ def slider(bench: Bench) -> dict[str, Any]:
     heard = bench.backend().encode(bench.window)
     found["encoder_kept_accept_100"] = milliseconds(lambda: bench.decode("merged", heard, [truths[0]]), bench.device)
     return found
-
-
-@torch.inference_mode()
-def three_models(bench: Bench) -> dict[str, Any]:
-    """A, the mixture and B of a new clip, each drafted by those before it, against one model alone."""
-    bench.live.apply(MergeRecipe.build("direct", {"direct_alpha": 0.5}))
-    names = ("a", "merged", "b")
-    for name in names:
-        bench.write(name)
-
-    def three() -> None:
-        drafts: list[Sequence[int]] = []
-        for name in names:
-            drafts.insert(0, bench.write(name, drafts).tokens)
-
-    one = milliseconds(lambda: bench.write("a"), bench.device, 7, 1)
-    all_three = milliseconds(three, bench.device, 7, 1)
-    return {"one": one, "three": all_three, "ratio": round(all_three / one, 3)}

@@ -14,9 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.nn.attention import sdpa_kernel
 
-from evaluation.attention import REPEATABLE
+from evaluation.attention import repeatable
 from evaluation.features import log_mel
 from evaluation.transcriber import (
     CancelPoll,
@@ -78,7 +77,7 @@ def generate_window(
 
     Without cuDNN's attention, which on a GPU does not give the same bits twice.
     """
-    with sdpa_kernel(REPEATABLE):
+    with repeatable():
         return _generate(module, vocabulary, window, options, timestamps, cancelled)
 
 

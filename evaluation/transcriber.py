@@ -104,7 +104,8 @@ class Transcript:
     """What one model wrote for one clip.
 
     tokens: everything decoded after the prompts, timestamps included, window by window.
-    seconds_wall: time that this transcription took; for a cached one, what it took when it was made.
+    seconds_wall: time that this transcription took; for a cached one, what it took when it was made. Of models that
+        ran at the same time each has its own, from its start to its end: together they took the longest, not the sum.
     generation: number of the live merge whose weights were heard; None for a model that does not change.
     acceptance: share of draft tokens that the model confirmed; None where there was no draft.
     performed: "engine", "generate" or "silence".

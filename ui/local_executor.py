@@ -80,11 +80,10 @@ class LocalExecutor:
         options: TranscribeOptions = OPTIONS,
     ) -> dict[str, Written]:
         def listen() -> dict[str, Written]:
-            loaded, heard = self._get(pair, cancelled), {}
-            for side in sides:
-                applied = _applied(loaded, recipe, cancelled) if side == "merged" else None
-                heard[side] = Written(loaded.listen.transcribe(side, clip, options, cancelled), applied)  # type: ignore[arg-type]
-            return heard
+            loaded = self._get(pair, cancelled)
+            applied = _applied(loaded, recipe, cancelled) if "merged" in sides else None
+            heard = loaded.listen.transcribe_all(sides, clip, options, cancelled)  # type: ignore[arg-type]
+            return {side: Written(heard[side], applied if side == "merged" else None) for side in sides}  # type: ignore[index]
 
         return self._sparing(listen)
 

@@ -9,18 +9,29 @@ import torch
 
 from evaluation.engine.cpu import fastest_threads, keep_freed_memory, threads
 from evaluation.engine.device_greedy import DeviceWindowDecoder, MakeStep, make_plain_span
-from evaluation.engine.device_loop import Captured, put
+from evaluation.engine.device_loop import Captured, Step, put
 from evaluation.engine.greedy import Decoded, WindowDecoder
 from evaluation.engine.kernel_choice import fastest_span, fastest_step
 from evaluation.engine.model import Caches, decode_many, encode, encoder_layer, fill_cross
 from evaluation.engine.rules import Rules
+from evaluation.engine.streams import own_stream, reads, settle
 from evaluation.engine.tensors import WhisperTensors
 
 _MEASURED: dict[tuple[Hashable, ...], tuple[int, int]] = {}  # CPU threads by model shape
 
 
 class Backend(Protocol):
-    """One model on one device, a window at a time."""
+    """One model on one device, a window at a time; used by one thread at a time."""
+
+    @property
+    def tensors(self) -> WhisperTensors:
+        """The model's weights."""
+        ...
+
+    @property
+    def stream(self) -> torch.cuda.Stream | None:
+        """On a GPU a stream of its own, for when it runs at the same time as others."""
+        ...
 
     def encode(self, window: torch.Tensor) -> torch.Tensor:
         """Encoder output [1500, d], a tensor of its own, of one window of log-mel features [mel_bins, 3000]."""
@@ -50,7 +61,7 @@ class CpuBackend:
 
     def __init__(self, tensors: WhisperTensors, caches: Caches) -> None:
         keep_freed_memory()
-        self.tensors, self.caches = tensors, caches
+        self.tensors, self.caches, self.stream = tensors, caches, None
         self._decoder = WindowDecoder(tensors, caches)
         self.encode_threads, self.decode_threads = measured_threads(tensors, caches)
 
@@ -81,9 +92,9 @@ class CudaBackend:
 
     def __init__(self, tensors: WhisperTensors, caches: Caches, make_step: MakeStep | None = None) -> None:
         self.tensors, self.caches = tensors, caches
-        self._decoder = DeviceWindowDecoder(
-            tensors, caches, make_step or fastest_step(tensors), make_plain_span if make_step else fastest_span(tensors)
-        )
+        self.stream = own_stream(self, tensors.device)
+        make_span = make_plain_span if make_step else fastest_span(tensors)
+        self._decoder = DeviceWindowDecoder(tensors, caches, make_step or fastest_step(tensors), make_span, self.stream)
         shape = (1, tensors.conv1[0].shape[1], 2 * tensors.source_positions)
         self._window = torch.zeros(shape, dtype=tensors.dtype, device=tensors.device)
         self._heard = torch.zeros(
@@ -95,10 +106,13 @@ class CudaBackend:
     def encode(self, window: torch.Tensor) -> torch.Tensor:
         """See `Backend.encode`."""
         if self._encode is None:
-            self._encode = Captured(lambda: put(self._heard, encode(self.tensors, self._window)), self.tensors.device)
+            self._encode = self._captured(lambda: put(self._heard, encode(self.tensors, self._window)))
+        reads(window)
         self._window.copy_(window[None])
         self._encode()
-        return self._heard[0].clone()
+        heard = self._heard[0].clone()
+        settle(self.tensors.device)  # it may be kept, and read by others at once
+        return heard
 
     def decode(
         self,
@@ -112,10 +126,14 @@ class CudaBackend:
     ) -> Decoded:
         """See `Backend.decode`."""
         if self._fill is None:
-            self._fill = Captured(lambda: fill_cross(self.tensors, self._heard, self.caches), self.tensors.device)
+            self._fill = self._captured(lambda: fill_cross(self.tensors, self._heard, self.caches))
+        reads(heard)
         self._heard.copy_(heard[None])
         self._fill()
         return self._decoder.decode(prompt, limit, rules, drafts=drafts, cancelled=cancelled)
+
+    def _captured(self, function: Step) -> Captured:
+        return Captured(function, self.tensors.device, stream=self.stream)
 
 
 def measured_threads(tensors: WhisperTensors, caches: Caches) -> tuple[int, int]:

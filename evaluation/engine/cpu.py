@@ -8,6 +8,7 @@ docs/live.md has the figures. Everything falls back to torch's plain functions w
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ LONG_ATTENTION = 512  # keys from which attention is done by matrix products of 
 QUERY_BLOCK = 500  # queries at a time: scores of 500 × 1500 float32 (3 MB) stay in the caches
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc malloc.h
 KEPT_BYTES = 256 << 20
+
+_thread = threading.local()
 
 
 @cache
@@ -89,9 +92,9 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Run torch on `count` threads; None leaves the number as it is."""
+    """Run torch on `count` threads; None leaves the number as it is, and so does `fix_threads`."""
     before = torch.get_num_threads()
-    if count is None or count == before:
+    if count is None or count == before or getattr(_thread, "fixed", False):
         yield
         return
     torch.set_num_threads(count)
@@ -99,6 +102,16 @@ def threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def fix_threads(count: int) -> None:
+    """Run torch on `count` threads for the rest of the calling thread's life, whatever `threads` asks for.
+
+    Whether torch's number belongs to a thread or to the process depends on how torch was built. So all threads that
+    compute at the same time fix the same number, within a `threads` of that number in the thread that started them.
+    """
+    torch.set_num_threads(count)
+    _thread.fixed = True
 
 
 def fastest_threads(work: Callable[[], object], repeats: int = 3) -> int:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from evaluation.attention import PROCESS_WIDE
 from evaluation.engine.device_loop import Captured, Rows, Step, plain_step, put
 from evaluation.engine.drafts import Proposer
 from evaluation.engine.greedy import Decoded
@@ -44,7 +45,10 @@ def make_plain_span(tensors: WhisperTensors, caches: Caches, tokens: torch.Tenso
 
 
 class DeviceWindowDecoder:
-    """Decodes windows of one model over one set of static caches (batch 1), with `decode` as `WindowDecoder` has it."""
+    """Decodes windows of one model over one set of static caches (batch 1), with `decode` as `WindowDecoder` has it.
+
+    `stream`: where its graphs are captured, a stream that no other model uses if several are to run at the same time.
+    """
 
     def __init__(
         self,
@@ -52,8 +56,9 @@ class DeviceWindowDecoder:
         caches: Caches,
         make_step: MakeStep = make_plain_step,
         make_span: MakeSpan = make_plain_span,
+        stream: torch.cuda.Stream | None = None,
     ) -> None:
-        self.tensors, self.caches = tensors, caches
+        self.tensors, self.caches, self.stream = tensors, caches, stream
         self.rows = Rows.empty(1, tensors.target_positions, tensors.device)
         self._make_step, self._make_span = make_step, make_span
         self._pointers = tensors.pointers()
@@ -81,9 +86,10 @@ class DeviceWindowDecoder:
     def step(self, rules: Rules) -> Captured:
         """The captured step for these rules."""
         if id(rules) not in self._steps:
-            self.rows.park()
-            function = self._make_step(self.tensors, self.caches, self.rows, rules)
-            self._steps[id(rules)] = Captured(function, self.tensors.device, self._pool)
+            with PROCESS_WIDE:
+                self.rows.park()
+                function = self._make_step(self.tensors, self.caches, self.rows, rules)
+                self._steps[id(rules)] = Captured(function, self.tensors.device, self._pool, self.stream)
         return self._steps[id(rules)]
 
     def span(self, tokens: Sequence[int], first: int) -> torch.Tensor:
@@ -91,23 +97,24 @@ class DeviceWindowDecoder:
         room = self.tensors.target_positions - first
         length = next((size for size in SPANS if len(tokens) <= size <= room), len(tokens))
         if length not in self._spans:
-            self._spans[length] = _CapturedSpan(self.tensors, self.caches, length, self._make_span, self._pool)
+            with PROCESS_WIDE:
+                self._spans[length] = _CapturedSpan(self, length, self._make_span, self._pool)
         return self._spans[length](tokens, first)
 
 
 class _CapturedSpan:
     """One length of pass over several tokens, with buffers that keep their addresses."""
 
-    def __init__(
-        self, tensors: WhisperTensors, caches: Caches, length: int, make_span: MakeSpan, pool: Any
-    ) -> None:
+    def __init__(self, decoder: DeviceWindowDecoder, length: int, make_span: MakeSpan, pool: Any) -> None:
+        tensors = decoder.tensors
         self.tokens = torch.zeros((1, length), dtype=torch.int64, device=tensors.device)
         # While it is captured it writes to the last positions: what has been decoded ends before them.
         last = tensors.target_positions - length
         self.first = torch.full((), last, dtype=torch.int64, device=tensors.device)
-        span = make_span(tensors, caches, self.tokens, self.first)
+        span = make_span(tensors, decoder.caches, self.tokens, self.first)
         self.scores = span.scores
-        self._run: Step = Captured(span.run, tensors.device, pool) if length in SPANS else span.run
+        captured = length in SPANS
+        self._run: Step = Captured(span.run, tensors.device, pool, decoder.stream) if captured else span.run
 
     def __call__(self, tokens: Sequence[int], first: int) -> torch.Tensor:
         padded = [*tokens, *[0] * (self.tokens.shape[1] - len(tokens)), first]

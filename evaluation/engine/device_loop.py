@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from evaluation.attention import PROCESS_WIDE
 from evaluation.engine.model import Caches, decode_rows, logits
 from evaluation.engine.rules import History, Rules, mask_timestamps
 from evaluation.engine.tensors import WhisperTensors
@@ -153,22 +154,18 @@ class Captured:
     """A function without arguments or results, replayed as a CUDA graph where there is one.
 
     What it reads and writes has to keep its address. It is run three times while it is captured, so its buffers must
-    then stand where that does no harm. Graphs that never run at the same time may share a memory `pool`.
+    then stand where that does no harm. Graphs that never run at the same time may share a memory `pool`, and are then
+    captured on the same `stream`.
     """
 
-    def __init__(self, function: Step, device: torch.device, pool: Any = None) -> None:
+    def __init__(
+        self, function: Step, device: torch.device, pool: Any = None, stream: torch.cuda.Stream | None = None
+    ) -> None:
         self._function = function
         self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cuda":
-            side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            side.wait_stream(torch.cuda.current_stream(device))
-            with torch.cuda.stream(side):
-                for _ in range(2):  # libraries choose their kernels and take their workspaces before the capture
-                    function()
-            torch.cuda.current_stream(device).wait_stream(side)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, pool=pool):
-                function()
+            with PROCESS_WIDE:
+                self._graph = _capture(function, device, pool, stream)
 
     def __call__(self) -> None:
         """Run it."""
@@ -176,3 +173,17 @@ class Captured:
             self._function()
         else:
             self._graph.replay()
+
+
+def _capture(function: Step, device: torch.device, pool: Any, stream: torch.cuda.Stream | None) -> torch.cuda.CUDAGraph:
+    """Only this thread is kept from what a capture does not bear: others go on with their own streams meanwhile."""
+    side = stream or torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(2):  # libraries choose their kernels and take their workspaces before the capture
+            function()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
+        function()
+    return graph

@@ -20,7 +20,7 @@ from evaluation.engine.model import Caches, decode_many, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors, collect
 from evaluation.engine.timing import time_words
-from evaluation.features import log_mel
+from evaluation.features import WINDOW_SAMPLES, log_mel
 from evaluation.generate import generate_window
 from evaluation.transcriber import (
     CancelPoll,
@@ -29,6 +29,7 @@ from evaluation.transcriber import (
     Transcript,
     Word,
     assemble,
+    is_silent,
     transcribe_windows,
     window_at,
 )
@@ -67,7 +68,8 @@ class Kept:
 
 @dataclass
 class Workspace:
-    """What the models that listen to the same clips share. All stores are bounded by the bytes they hold.
+    """What the models that listen to the same clips share, in several threads. All stores are bounded by the bytes they
+    hold.
 
     features: log-mel by (clip, mel bins). heard: encoder output [1500, d] by (encoder identity, clip, first frame).
     finished: transcriptions by (identity, clip, options). latest: what a model last wrote, whatever its weights were
@@ -139,19 +141,25 @@ class WhisperEngine:
         *,
         identity: Identity | None = None,
         drafts: Sequence[Kept] = (),
+        spent: float = 0.0,
     ) -> Kept:
-        """`transcribe`, with the windows that can serve as drafts for another model."""
+        """`transcribe`, with the windows that can serve as drafts for another model. `spent`: seconds that `hear_first`
+        took for it, which belong to its time."""
         key = (identity, clip.sha256, replace(options, word_times=False))
         known = self.workspace.finished.get(key) if identity is not None else None
         if known is not None:
             kept = replace(known, transcript=replace(known.transcript, cached=True))
         else:
-            kept = _Transcription(self, clip, options, cancelled, identity, drafts).finish()
+            kept = _Transcription(self, clip, options, cancelled, identity, drafts, spent).finish()
         if options.word_times and kept.transcript.words is None:
             kept = replace(kept, transcript=replace(kept.transcript, words=self._words(kept, clip, options, identity)))
         if identity is not None and kept != known:
             self.workspace.finished.put(key, replace(kept, transcript=replace(kept.transcript, cached=False)))
         return kept
+
+    def knows(self, clip: Clip, options: TranscribeOptions, identity: Identity) -> bool:
+        """Whether what the model with these weights writes for the clip is kept."""
+        return self.workspace.finished.get((identity, clip.sha256, replace(options, word_times=False))) is not None
 
     def _words(
         self, kept: Kept, clip: Clip, options: TranscribeOptions, identity: Identity | None
@@ -173,6 +181,13 @@ class WhisperEngine:
             features = log_mel(clip.samples, mel_bins, device=self.tensors.device)
             self.workspace.features.put(key, features)
         return features
+
+    def hear_first(self, clip: Clip, options: TranscribeOptions, identity: Identity) -> float:
+        """Encode the clip's first window, so that it is kept; returns the seconds taken. Silence is not encoded."""
+        started = time.perf_counter()
+        if not is_silent(clip.samples[:WINDOW_SAMPLES], options.silence_dbfs):
+            self.hear(clip, 0, identity)
+        return time.perf_counter() - started
 
     def hear(self, clip: Clip, seek: int, identity: Identity | None) -> torch.Tensor:
         """Encoder output [1500, d] of the window at frame `seek`, kept while the encoder's weights stand."""
@@ -197,10 +212,11 @@ class _Transcription:
         cancelled: CancelPoll | None,
         identity: Identity | None,
         drafts: Sequence[Kept],
+        spent: float,
     ) -> None:
         self.engine, self.clip, self.options = engine, clip, options
         self.cancelled, self.identity, self.drafts = cancelled, identity, drafts
-        self.started = time.perf_counter()
+        self.started = time.perf_counter() - spent
         timestamps = options.with_timestamps(clip.seconds)
         self.prompt = engine.vocabulary.prompt(options.language, options.task, timestamps)
         self.limit = engine.vocabulary.new_token_limit(len(self.prompt), options.max_new_tokens)

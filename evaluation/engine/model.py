@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import torch
 from torch.nn import functional as F
-from torch.nn.attention import sdpa_kernel
 
-from evaluation.attention import REPEATABLE
+from evaluation.attention import repeatable
 from evaluation.engine.add_norm import AddNorm, fastest_add_norm
 from evaluation.engine.cpu import attend, linear, linear_gelu
 from evaluation.engine.tensors import Attention, Layer, Pair, WhisperTensors
@@ -59,7 +58,7 @@ def look(
     step takes 3.5 ms instead of 2.9 (large-v3, H200), and the Triton step, whose bits repeat, stands in its place.
     """
     if q.is_cuda and q.shape[2] > 1:
-        with sdpa_kernel(REPEATABLE):
+        with repeatable():
             return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, is_causal=causal)
     if mask is None and not causal:
         return attend(q, keys, values)

@@ -92,6 +92,10 @@ class WhisperTensors:
         layers = [tensor for layer in self.decoder for tensor in _tensors(layer)]
         return sum(t.numel() * t.element_size() for t in [*layers, self.head])
 
+    def cross_nbytes(self) -> int:
+        """Bytes of the keys and values of one window's cross-attention, which one decoded token has to read too."""
+        return 2 * len(self.decoder) * self.source_positions * self.width * self.dtype.itemsize
+
     def _all(self) -> list[torch.Tensor]:
         return _tensors(self)
 

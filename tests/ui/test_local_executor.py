@@ -88,3 +88,15 @@ def test_only_a_devices_own_thread_may_use_it() -> None:
 def test_the_check_runs_a_kernel(pair: Pair) -> None:
     health = LocalExecutor("cpu").check()
     assert (health.device, health.device_bytes) == ("cpu", 0) and health.ram_bytes > 10_000_000
+
+
+def test_all_sides_asked_together_are_those_asked_one_by_one(pair: Pair, clip: Any) -> None:
+    device = LocalExecutor("cpu")
+    other = MergeRecipe.build("direct", {"direct_alpha": 0.9})
+    device.apply(pair, other, never)
+    together = device.hear(pair, RECIPE, ("a", "b", "merged"), clip, never)
+    assert [side for side, what in together.items() if what.applied is not None] == ["merged"]
+    single = LocalExecutor("cpu")
+    for side in SIDES:
+        alone = single.hear(pair, RECIPE, (side,), clip, never)[side]
+        assert alone.transcript.tokens == together[side].transcript.tokens

@@ -19,9 +19,10 @@ from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import collect
 from evaluation.generate import HuggingFaceTranscriber
 from evaluation.live_transcriber import LiveTranscriber
-from evaluation.transcriber import TranscribeOptions
+from evaluation.transcriber import TranscribeOptions, Transcript
 from evaluation.vocabulary import Vocabulary
-from merger.live import LiveMerge
+from merger.errors import Cancelled
+from merger.live import LiveMerge, ModelName
 from merger.recipe import MergeRecipe
 from tests.evaluation.conftest import save_pair
 from tests.evaluation.engine.tiny_whisper import make_clip, make_processor
@@ -209,6 +210,46 @@ def test_the_engine_equals_generate(live: LiveMerge, plain: bool, seconds: float
             assert engine.transcribe(clip, options).tokens == kept.transcript.tokens, "the same bits every time"
         assert engine.transcribe(clip, replace(options, strict=True), drafts=[kept]).tokens == expected
     assert differ <= 1, "random half-precision models come close to ties, but not that often"
+
+
+def test_three_models_at_once_write_what_each_writes_alone(live: LiveMerge) -> None:
+    live.apply(MergeRecipe.build("direct", {"direct_alpha": 0.5}))
+    names: tuple[ModelName, ...] = ("a", "merged", "b")
+    clips = [(make_clip(3, seed), OPTIONS) for seed in range(3)]
+    clips.append((make_clip(44, 4), replace(OPTIONS, word_times=True)))
+
+    def cold(listen: LiveTranscriber) -> LiveTranscriber:
+        for store in vars(listen.workspace).values():
+            store.clear()
+        return listen
+
+    def told(transcript: Transcript) -> object:
+        words = None if transcript.words is None else [(word.text, word.start, word.end) for word in transcript.words]
+        return transcript.tokens, words
+
+    alone = LiveTranscriber(live)  # without drafts the bits repeat
+    expected = [{name: told(cold(alone).transcribe(name, *clip)) for name in names} for clip in clips]
+    for _ in range(3):  # engines that capture while others run
+        listen = LiveTranscriber(live, way="at once")
+        for _ in range(8):
+            for clip, wanted in zip(clips, expected, strict=True):
+                found = cold(listen).transcribe_all(names, *clip)
+                assert {name: told(one) for name, one in found.items()} == wanted
+                assert not any(one.cached or one.acceptance is not None for one in found.values())
+        streams = {engine.backend.stream.cuda_stream for engine in listen._engines.values()}  # type: ignore[union-attr]
+        assert len(streams) == 3
+        again = {name: told(cold(listen).transcribe(name, *clips[0])) for name in names}
+        assert again == expected[0], "graphs that were captured in a thread, on the caller's stream"
+
+
+def test_one_model_that_stops_ends_the_others(live: LiveMerge) -> None:
+    polls = iter([False] * 20)
+    listen = LiveTranscriber(live, way="at once")
+    with pytest.raises(Cancelled):
+        listen.transcribe_all(("a", "merged", "b"), make_clip(3), OPTIONS, lambda: next(polls, True))
+    assert len(listen.workspace.latest) == 0
+    texts = listen.transcribe_all(("a", "b"), make_clip(3), OPTIONS)
+    assert texts["a"].tokens == LiveTranscriber(live).transcribe("a", make_clip(3), OPTIONS).tokens
 
 
 def test_three_models_by_one_card(live: LiveMerge) -> None:
