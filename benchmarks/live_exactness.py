@@ -20,7 +20,7 @@ from evaluation.transcriber import TranscribeOptions, window_at
 from merger.recipe import MergeRecipe
 
 TONES = 60  # clips that are no speech: the models guess, and stand close to ties more often
-SECONDS = {"cpu": 900.0, "cuda": 110.0}  # after which no clip is started
+SECONDS = {"cpu": 900.0, "cuda": 180.0}  # after which no clip is started
 
 
 @torch.inference_mode()

@@ -138,7 +138,7 @@ def steps(bench: Bench, count: int = 64) -> dict[str, Any]:
         makers["triton"] = stepper(TritonDecoder)
         makers["triton_no_pdl"] = stepper(TritonDecoder, dependent_launch=False)
     for name, make in makers.items():
-        caches, rows = Caches(tensors, 1), Rows.empty(1, tensors.target_positions, bench.device)
+        caches, rows = Caches(tensors, 1), Rows(1, tensors.target_positions, bench.device)
         fill_cross(tensors, bench.backend().encode(bench.window)[None], caches)
         rows.park()
         began = time.perf_counter()

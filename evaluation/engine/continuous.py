@@ -46,7 +46,7 @@ class ContinuousBatch:
     ) -> None:
         self.tensors, self.rules, self.batch = tensors, rules, batch
         self.caches = Caches(tensors, batch)
-        self.rows = Rows.empty(batch, tensors.target_positions, tensors.device)
+        self.rows = Rows(batch, tensors.target_positions, tensors.device)
         self.rows.park()
         if make_step is None:
             make_step = fastest_step(tensors) if tensors.device.type == "cuda" else make_plain_step

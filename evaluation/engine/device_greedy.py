@@ -19,6 +19,7 @@ from merger.errors import Cancelled
 
 STEPS_PER_LOOK = 8  # the host waits for the device once in so many tokens; at most that many are decoded in vain
 STEPS_WITH_DRAFTS = 4  # a draft that broke off can mostly go on after two or three tokens
+STEPS_TOGETHER = 4  # in one graph: so many launches fewer for the host; divides the two numbers above
 SPANS = (4, 8, 16, 32, 64, 128, 192, 256, 384)  # lengths for which a pass over several tokens is captured
 
 
@@ -59,11 +60,11 @@ class DeviceWindowDecoder:
         stream: torch.cuda.Stream | None = None,
     ) -> None:
         self.tensors, self.caches, self.stream = tensors, caches, stream
-        self.rows = Rows.empty(1, tensors.target_positions, tensors.device)
+        self.rows = Rows(1, tensors.target_positions, tensors.device)
         self._make_step, self._make_span = make_step, make_span
         self._pointers = tensors.pointers()
         self._pool = torch.cuda.graph_pool_handle() if tensors.device.type == "cuda" else None
-        self._steps: dict[int, Captured] = {}
+        self._steps: dict[int, Captured] = {}  # by the identity of the rules
         self._spans: dict[int, _CapturedSpan] = {}
 
     def decode(
@@ -83,13 +84,18 @@ class DeviceWindowDecoder:
             raise RuntimeError("weights have moved since the decoder was made")
         return _DeviceRun(self, list(prompt), limit, rules, drafts, cancelled).decode()
 
-    def step(self, rules: Rules) -> Captured:
-        """The captured step for these rules."""
+    def steps(self, rules: Rules) -> Captured:
+        """STEPS_TOGETHER captured steps for these rules."""
         if id(rules) not in self._steps:
             with PROCESS_WIDE:
                 self.rows.park()
-                function = self._make_step(self.tensors, self.caches, self.rows, rules)
-                self._steps[id(rules)] = Captured(function, self.tensors.device, self._pool, self.stream)
+                step = self._make_step(self.tensors, self.caches, self.rows, rules)
+
+                def several() -> None:
+                    for _ in range(STEPS_TOGETHER):
+                        step()
+
+                self._steps[id(rules)] = Captured(several, self.tensors.device, self._pool, self.stream)
         return self._steps[id(rules)]
 
     def span(self, tokens: Sequence[int], first: int) -> torch.Tensor:
@@ -107,20 +113,17 @@ class _CapturedSpan:
 
     def __init__(self, decoder: DeviceWindowDecoder, length: int, make_span: MakeSpan, pool: Any) -> None:
         tensors = decoder.tensors
-        self.tokens = torch.zeros((1, length), dtype=torch.int64, device=tensors.device)
+        self.length = length
         # While it is captured it writes to the last positions: what has been decoded ends before them.
         last = tensors.target_positions - length
-        self.first = torch.full((), last, dtype=torch.int64, device=tensors.device)
-        span = make_span(tensors, decoder.caches, self.tokens, self.first)
+        self.sent = torch.tensor([0] * length + [last]).to(tensors.device)
+        span = make_span(tensors, decoder.caches, self.sent[None, :-1], self.sent[-1])
         self.scores = span.scores
         captured = length in SPANS
         self._run: Step = Captured(span.run, tensors.device, pool, decoder.stream) if captured else span.run
 
     def __call__(self, tokens: Sequence[int], first: int) -> torch.Tensor:
-        padded = [*tokens, *[0] * (self.tokens.shape[1] - len(tokens)), first]
-        sent = torch.tensor(padded).to(self.tokens.device, non_blocking=True)
-        self.tokens.copy_(sent[None, :-1])
-        self.first.copy_(sent[-1])
+        self.sent.copy_(torch.tensor([*tokens, *[0] * (self.length - len(tokens)), first]), non_blocking=True)
         self._run()
         return self.scores[: len(tokens)]
 
@@ -163,11 +166,11 @@ class _DeviceRun:
 
     def _run_steps(self) -> None:
         self._poll()
-        rows, step = self.decoder.rows, self.decoder.step(self.rules)
+        rows, steps = self.decoder.rows, self.decoder.steps(self.rules)
         rows.load(0, self.prompt, self.rules.history(self.written), self.written, self.limit)
         while True:
-            for _ in range(min(self.steps_per_look, self.limit)):
-                step()
+            for _ in range(self.steps_per_look // STEPS_TOGETHER):
+                steps()
             self.passes += self.steps_per_look
             tokens, ended, done = rows.read()
             self.written, self.ended = tokens[0], ended[0]
@@ -180,18 +183,22 @@ class _DeviceRun:
         scores = self.decoder.span([*known, *draft], first)
         self.passes += 1
         self.drafted += len(draft)
-        no_speech = self.rules.vocabulary.no_speech
-        if first == 0 and no_speech is not None:
-            self.no_speech = float(scores[0].softmax(dim=-1)[no_speech])
+        no_speech = self.rules.vocabulary.no_speech if first == 0 else None
+        asked = [] if no_speech is None else [scores[0].softmax(dim=-1)[no_speech, None].double()]
         histories = [self.rules.history(self.written)]
         for token in draft:
             histories.append(histories[-1].after(token))
-        chosen = self.rules.choose(scores[len(known) - 1 :], histories)[0].tolist()
+        choice = self.rules.choose(scores[len(known) - 1 :], histories)[0]
+        *chosen, last = torch.cat([choice.double(), *asked]).tolist()  # together: the host waits once
+        if asked:
+            self.no_speech = last
+        else:
+            chosen.append(last)
         agreed = next((i for i, token in enumerate(draft) if chosen[i] != token), len(draft))
         self.confirmed += agreed
         for token in chosen[: agreed + 1][: self.limit - len(self.written)]:
             if token == self.rules.vocabulary.end:
                 self.ended = True
                 break
-            self.written.append(token)
+            self.written.append(int(token))
         self.proposer.learn(len(self.written), len(draft), agreed)

@@ -7,7 +7,6 @@ with fixed addresses; the same functions run uncaptured on the CPU, which is how
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,14 +18,19 @@ from evaluation.engine.tensors import WhisperTensors
 
 Step = Callable[[], None]
 
+NUMBERS = ("token", "position", "written", "before", "stamp", "limit")  # of `Rows`: int64[b]
+FLAGS = ("ended", "done")  # bool[b]
 
-@dataclass
+
 class Rows:
     """The state of b rows on the device, int64[b] unless said otherwise; never rebound, only written in place.
 
     token: the next token to be read, at `position`; the last one written, or the last of the prompt.
     written: how many tokens were written; out: int64[b, positions] those tokens. before: the last but one written.
-    stamp: the last timestamp written (−1: none). ended: the end token was chosen; done: that, or the limit was reached.
+    stamp: the last timestamp written (−1: none). limit: most tokens that are written. ended: bool[b], the end token was
+    chosen; done: bool[b], that, or the limit was reached.
+
+    They lie one behind the other in memory, so that the host reads or writes all of them in one copy.
     """
 
     token: torch.Tensor
@@ -34,51 +38,62 @@ class Rows:
     written: torch.Tensor
     before: torch.Tensor
     stamp: torch.Tensor
-    ended: torch.Tensor
-    done: torch.Tensor
     limit: torch.Tensor
     out: torch.Tensor
+    ended: torch.Tensor
+    done: torch.Tensor
 
-    @classmethod
-    def empty(cls, batch: int, positions: int, device: torch.device) -> Rows:
+    def __init__(self, batch: int, positions: int, device: torch.device) -> None:
         """Rows with nothing written."""
+        self.batch, self.positions = batch, positions
+        size = (len(NUMBERS) + positions) * batch * 8 + len(FLAGS) * batch
+        self._bytes = torch.zeros(size, dtype=torch.uint8, device=device)
+        on_host = device.type == "cpu"
+        self._host_bytes = self._bytes if on_host else torch.zeros(size, dtype=torch.uint8, pin_memory=True)
+        for name, view in self._views(self._bytes).items():
+            setattr(self, name, view)
+        self._host = {name: view.numpy() for name, view in self._views(self._host_bytes).items()}
 
-        def numbers() -> torch.Tensor:
-            return torch.zeros(batch, dtype=torch.int64, device=device)
+    def _views(self, memory: torch.Tensor) -> dict[str, torch.Tensor]:
+        flags = len(FLAGS) * self.batch
+        numbers = memory[: len(memory) - flags].view(torch.int64)
+        marks = memory[len(memory) - flags :].view(torch.bool)
+        parts = torch.split(numbers, [self.batch] * len(NUMBERS) + [self.batch * self.positions])
+        named = dict(zip((*NUMBERS, "out"), parts, strict=True))
+        named["out"] = named["out"].view(self.batch, self.positions)
+        return named | dict(zip(FLAGS, torch.split(marks, self.batch), strict=True))
 
-        def flags() -> torch.Tensor:
-            return torch.zeros(batch, dtype=torch.bool, device=device)
+    def fields(self) -> dict[str, torch.Tensor]:
+        """All of them by name."""
+        return self._views(self._bytes)
 
-        return cls(
-            token=numbers(),
-            position=numbers(),
-            written=numbers(),
-            before=numbers(),
-            stamp=numbers(),
-            ended=flags(),
-            done=flags(),
-            limit=numbers(),
-            out=torch.zeros((batch, positions), dtype=torch.int64, device=device),
-        )
+    def copy(self) -> Rows:
+        """Rows of their own in the same state."""
+        twin = Rows(self.batch, self.positions, self._bytes.device)
+        twin._bytes.copy_(self._bytes)
+        return twin
 
     def park(self) -> None:
         """Leave all rows idle at the last position, where a step disturbs nothing."""
-        self.position.fill_(self.out.shape[1] - 1)
+        self.position.fill_(self.positions - 1)
         self.done.fill_(True)
 
     def load(self, row: int, prompt: Sequence[int], history: History, tokens: Sequence[int], limit: int) -> None:
         """Set one row to the point where `tokens` follow `prompt`."""
-        before = tokens[-2] if len(tokens) > 1 else -1
-        stamp = -1 if history.last_stamp is None else history.last_stamp
-        last = tokens[-1] if tokens else prompt[-1]
-        numbers = [last, len(prompt) + len(tokens) - 1, len(tokens), before, stamp, limit]
-        loaded = torch.tensor([*numbers, *tokens]).to(self.token.device, non_blocking=True)
-        fields = (self.token, self.position, self.written, self.before, self.stamp, self.limit)
-        for field, value in zip(fields, loaded[: len(fields)].unbind(), strict=True):
-            field[row] = value
-        self.out[row, : len(tokens)] = loaded[len(fields) :]
-        self.ended[row] = False
-        self.done[row] = len(tokens) >= limit
+        if self.batch > 1:
+            self._fetch()  # what is written back includes the other rows
+        host = self._host
+        host["token"][row] = tokens[-1] if tokens else prompt[-1]
+        host["position"][row] = len(prompt) + len(tokens) - 1
+        host["written"][row] = len(tokens)
+        host["before"][row] = tokens[-2] if len(tokens) > 1 else -1
+        host["stamp"][row] = -1 if history.last_stamp is None else history.last_stamp
+        host["limit"][row] = limit
+        host["out"][row, : len(tokens)] = tokens
+        host["ended"][row] = False
+        host["done"][row] = len(tokens) >= limit
+        if self._host_bytes is not self._bytes:
+            self._bytes.copy_(self._host_bytes, non_blocking=True)
 
     def retire(self, row: int) -> None:
         """Leave a row idle."""
@@ -86,13 +101,15 @@ class Rows:
 
     def read(self) -> tuple[list[list[int]], list[bool], list[bool]]:
         """Tokens, `ended` and `done` of every row, in one transfer to the host."""
-        counts = torch.stack([self.written, self.ended.long(), self.done.long()], dim=1)
-        packed = torch.cat([counts, self.out], dim=1).tolist()
-        return (
-            [row[3 : 3 + row[0]] for row in packed],
-            [bool(row[1]) for row in packed],
-            [bool(row[2]) for row in packed],
-        )
+        self._fetch()
+        host = self._host
+        tokens = [row[:count].tolist() for row, count in zip(host["out"], host["written"], strict=True)]
+        return tokens, host["ended"].tolist(), host["done"].tolist()
+
+    def _fetch(self) -> None:
+        if self._host_bytes is not self._bytes:
+            self._host_bytes.copy_(self._bytes, non_blocking=True)
+            torch.cuda.current_stream(self._bytes.device).synchronize()
 
 
 def demands(rows: Rows, rules: Rules) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -71,7 +71,7 @@ def stepped(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules, t
 
 def at_many_places(tensors: WhisperTensors, rules: Rules) -> Rows:
     """Rows at positions 0, 87, 174, …: in the first block of positions and far beyond it."""
-    rows = Rows.empty(ROWS, tensors.target_positions, CPU)
+    rows = Rows(ROWS, tensors.target_positions, CPU)
     for row in range(ROWS):
         rows.load(row, [START] * (1 + 87 * row), rules.history(), [], 20)
     return rows
@@ -110,14 +110,14 @@ def test_rows_that_are_done_are_left_out(tensors: WhisperTensors, rules: Rules, 
     assert step.scores.isfinite().all(), "what was left out was read"
     assert torch.equal(caches.self_kv[:, :, gone].view(torch.int16), before[:, :, gone].view(torch.int16))
     assert not torch.equal(step.scores[gone], everyone.scores[gone])
-    twin = Rows(*(field.clone() for field in vars(rows).values()))
+    twin = rows.copy()
     step.choose()
-    for name, value in vars(twin).items():
+    for name, value in twin.fields().items():
         assert torch.equal(value[gone], getattr(rows, name)[gone]), name
     rows.done[gone] = False  # they take new windows
     for cache, fresh in ((caches.self_kv, filled.self_kv), (caches.cross_kv, filled.cross_kv)):
         cache[:, :, gone] = fresh[:, :, gone]
-    for name, value in vars(twin).items():
+    for name, value in twin.fields().items():
         if name != "done":
             getattr(rows, name).copy_(value)
     step.decoder.forward()
@@ -126,7 +126,7 @@ def test_rows_that_are_done_are_left_out(tensors: WhisperTensors, rules: Rules, 
 
 @torch.inference_mode()
 def test_a_step_is_chosen_with_all_rows_and_leaves_them_parked(tensors: WhisperTensors, rules: Rules) -> None:
-    rows = Rows.empty(ROWS, tensors.target_positions, CPU)
+    rows = Rows(ROWS, tensors.target_positions, CPU)
     rows.park()
     step = fastest_step(tensors)(tensors, Caches(tensors, ROWS), rows, rules)
     assert isinstance(step, TritonStep), "the kernels were not used"

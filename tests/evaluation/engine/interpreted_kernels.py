@@ -52,7 +52,7 @@ def test_the_step(live: LiveMerge, batch: int, timestamps: bool) -> None:
     heard = encode(tensors, torch.randn(batch, 80, 3000, dtype=tensors.dtype) * 0.3)
     for each in (caches, plain):
         fill_cross(tensors, heard, each)
-    rows = Rows.empty(batch, tensors.target_positions, CPU)
+    rows = Rows(batch, tensors.target_positions, CPU)
     for row in range(batch):
         rows.load(row, [START] * (1 + 70 * row), rules.history(), [], 2 + row)  # also beyond a block of positions
     decoder = TritonDecoder(tensors, caches, rows.token, rows.position, dependent_launch=False)
@@ -63,10 +63,10 @@ def test_the_step(live: LiveMerge, batch: int, timestamps: bool) -> None:
         apart = float((step.scores - scores).abs().max())
         assert apart <= TOLERANCE * float(scores.abs().max())
         assert torch.allclose(caches.self_kv, plain.self_kv, atol=0.02)
-        twin = Rows(*(field.clone() for field in vars(rows).values()))
+        twin = rows.copy()
         advance(twin, rules, step.scores.clone())  # the same scores must lead to the same choice, whatever wrote them
         step.choose()
-        for name, value in vars(twin).items():
+        for name, value in twin.fields().items():
             assert torch.equal(value, getattr(rows, name)), name
     assert rows.written.tolist() == [min(2 + row, STEPS) for row in range(batch)]
 

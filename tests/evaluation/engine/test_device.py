@@ -66,7 +66,7 @@ def test_demands_of_rows_are_those_of_histories() -> None:
         [], [STAMP], [STAMP + 3, 5], [STAMP, 5, STAMP + 9], [STAMP, 5, STAMP + 9, STAMP + 9],
         [STAMP, 5, STAMP + 9, STAMP + 9, 6], [5], [5, 6], [STAMP + 1500, 4],
     ]  # fmt: skip
-    rows = Rows.empty(len(sequences), 448, CPU)
+    rows = Rows(len(sequences), 448, CPU)
     expected = []
     for row, tokens in enumerate(sequences):
         history = rules.history()
@@ -81,7 +81,7 @@ def test_demands_of_rows_are_those_of_histories() -> None:
 
 
 def test_rows_record_by_hand() -> None:
-    rows = Rows.empty(4, 448, CPU)
+    rows = Rows(4, 448, CPU)
     history = Rules(Vocabulary.of(make_module(0), make_processor().tokenizer), True, CPU).history()
     for row, limit in enumerate((3, 3, 1, 3)):
         rows.load(row, [START], history, [], limit)

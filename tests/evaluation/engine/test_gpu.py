@@ -75,7 +75,7 @@ def test_a_step_follows_its_twin(live: LiveMerge, timestamps: bool, which: str) 
     tensors, device = collect(module), torch.device("cuda")
     rules = Rules(Vocabulary.of(module, make_processor().tokenizer), timestamps, device)
     heard = encode(tensors, torch.randn(batch, 80, 3000, device=device, dtype=tensors.dtype) * 0.3)
-    caches, rows = [Caches(tensors, batch) for _ in range(2)], [Rows.empty(batch, 448, device) for _ in range(2)]
+    caches, rows = [Caches(tensors, batch) for _ in range(2)], [Rows(batch, 448, device) for _ in range(2)]
     for each, state in zip(caches, rows, strict=True):
         fill_cross(tensors, heard, each)
         for row, limit in enumerate((30, 12, 30, 3, 30, 30)[:batch]):
@@ -92,11 +92,10 @@ def test_a_step_follows_its_twin(live: LiveMerge, timestamps: bool, which: str) 
         decoder.forward()
         reference = step.scores.clone()
         plain_step(tensors, caches[0], rows[0], rules)
-        advance_copy = [field.clone() for field in vars(rows[1]).values()]
+        twin = rows[1].copy()
         step.choose()
-        twin = Rows(*advance_copy)
         advance(twin, rules, reference)  # the same scores must lead to the same choice, whatever wrote them
-        for name, value in vars(twin).items():
+        for name, value in twin.fields().items():
             assert torch.equal(value, getattr(rows[1], name)), name
     share = (rows[0].out == rows[1].out).float().mean().item()
     assert share > 0.9, "scores of the two steps differ by more than rounding"
@@ -111,7 +110,7 @@ def test_a_batch_follows_its_twin_and_leaves_out_rows_that_are_done(
     tensors, device, count = collect(live.modules["a"]), torch.device("cuda"), 40
     rules = Rules(Vocabulary.of(live.modules["a"], make_processor().tokenizer), True, device)
     heard = encode(tensors, torch.randn(count, 80, 3000, device=device, dtype=tensors.dtype) * 0.3)
-    caches, rows = [Caches(tensors, count) for _ in range(2)], Rows.empty(count, 448, device)
+    caches, rows = [Caches(tensors, count) for _ in range(2)], Rows(count, 448, device)
     own = torch.randn_like(caches[0].self_kv)
     for each in caches:
         fill_cross(tensors, heard, each)
@@ -178,7 +177,7 @@ def test_a_captured_step_hears_weights_that_were_merged_afterwards(live: LiveMer
     kernels = pytest.importorskip("evaluation.engine.triton_step")
     device, tensors = torch.device("cuda"), collect(live.modules["merged"])
     rules = Rules(Vocabulary.of(live.modules["merged"], make_processor().tokenizer), False, device)
-    caches, rows = Caches(tensors, 1), Rows.empty(1, 448, device)
+    caches, rows = Caches(tensors, 1), Rows(1, 448, device)
     rows.park()
     step = kernels.TritonStep(tensors, CudaDecoder(tensors, caches, rows.token, rows.position), rows, rules)
     captured = Captured(step, device)
@@ -243,7 +242,7 @@ def test_three_models_at_once_write_what_each_writes_alone(live: LiveMerge) -> N
 
 
 def test_one_model_that_stops_ends_the_others(live: LiveMerge) -> None:
-    polls = iter([False] * 20)
+    polls = iter([False] * 4)
     listen = LiveTranscriber(live, way="at once")
     with pytest.raises(Cancelled):
         listen.transcribe_all(("a", "merged", "b"), make_clip(3), OPTIONS, lambda: next(polls, True))
