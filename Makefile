@@ -14,12 +14,12 @@ VERSIONS := requirements/versions.txt
 INSTALL  := $(PY) -m pip install --quiet
 RUNTIME_PACKAGES := $(if $(LOCK),--require-hashes -r requirements/$(LOCK).lock,-r requirements.txt -c $(VERSIONS))
 
-.PHONY: app test lint types pytest faults browser lock licences audit clean
+.PHONY: app test lint types pytest faults browser compiler lock licences audit clean
 
 app: $(RUNTIME)
 	$(PY) app.py
 
-test: $(DEV) browser lint types pytest
+test: $(DEV) browser compiler lint types pytest
 
 lint: $(DEV)
 	$(VENV)/bin/ruff check .
@@ -38,6 +38,10 @@ faults: $(DEV)
 # Chromium for the browser tests: from Debian's packages when root, otherwise the tests skip loudly (and fail when CI=true).
 browser:
 	@tests/ensure_chromium.sh
+
+# The same for a C++ compiler, with which the CUDA kernels are tested where there is no GPU.
+compiler:
+	@tests/ensure_compiler.sh
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

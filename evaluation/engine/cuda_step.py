@@ -1,8 +1,7 @@
-"""The decoder in CUDA (`decoder.cu`): one token for one window, six kernels a layer, on a Hopper GPU or a newer one.
+"""The decoder in CUDA (`cuda/decoder.cu`): one or a few tokens of one text, in six kernels a layer, from Hopper GPUs on.
 
 Compiled for the model's shape when it is made, by NVRTC, which comes with torch's CUDA packages as `cuda.bindings`
-does. Its twins are `TritonDecoder` and `model.decode_rows`; `kernel_choice` tries it against the latter before it is
-used.
+does. Its twins are `TritonDecoder` and `model.decode_span`; `kernel_choice` tries it before it is used.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ from evaluation.engine.tensors import WhisperTensors
 
 THREADS, CLUSTER, OWN = 256, 8, 8  # as in decoder.cu: OWN outputs of one product, or columns of a head, per block
 HEAD_WIDTH = OWN * CLUSTER
+MOST_TOKENS = 8  # in one pass; their input has to lie beside the weights in shared memory
 WIDEST = 8 * THREADS  # of the norms: a thread holds eight values
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "cuda"
 
 Argument = torch.Tensor | int | None
 
@@ -45,12 +45,13 @@ class Shape:
     T: int
     V: int
     BF16: bool
+    ROWS: int
 
     @classmethod
-    def of(cls, tensors: WhisperTensors) -> Shape:
+    def of(cls, tensors: WhisperTensors, rows: int = 1) -> Shape:
         return cls(
             D=tensors.width, F=tensors.decoder[0].fc1[0].shape[0], S=tensors.source_positions,
-            T=tensors.target_positions, V=tensors.head.shape[0], BF16=tensors.dtype == torch.bfloat16,
+            T=tensors.target_positions, V=tensors.head.shape[0], BF16=tensors.dtype == torch.bfloat16, ROWS=rows,
         )  # fmt: skip
 
     def prelude(self) -> str:
@@ -74,24 +75,31 @@ def suits(tensors: WhisperTensors, caches: Caches) -> bool:
     )
 
 
+def takes(tokens: int) -> bool:
+    """Whether a pass can be over so many tokens: they are multiplied in pairs."""
+    return tokens == 1 or (tokens % 2 == 0 and tokens <= MOST_TOKENS)
+
+
 class CudaDecoder:
-    """`scores`, float32 logits [1, vocabulary], of token int64[1] at position int64[1]; `forward` can be captured.
+    """`scores`, float32 logits [t, vocabulary], of tokens int64[t], 1 or an even number of them up to MOST_TOKENS, that
+    follow each other from `position`, int64 of one element; `forward` can be captured.
 
     Raises ImportError without `cuda.bindings`, ValueError for models it does not suit, RuntimeError with CUDA's or the
     compiler's words where it cannot be made.
     """
 
     def __init__(
-        self, tensors: WhisperTensors, caches: Caches, token: torch.Tensor, position: torch.Tensor
+        self, tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, position: torch.Tensor
     ) -> None:
-        if not suits(tensors, caches) or len(token) != 1:
+        count = len(tokens)
+        if not suits(tensors, caches) or not takes(count) or position.numel() != 1:
             raise ValueError("the CUDA kernels do not support this")
         device = self._device = tensors.device
         major, minor = torch.cuda.get_device_capability(device)
-        self._kernels = _kernels(Shape.of(tensors), f"sm_{major}{minor}", device)
+        self._kernels = _kernels(Shape.of(tensors, count), f"sm_{major}{minor}", device)
         self.pdl = True
-        self.scores = torch.zeros((1, tensors.head.shape[0]), dtype=torch.float32, device=device)
-        launches = list(launches_of(tensors, caches, token, position, self.scores))
+        self.scores = torch.zeros((count, tensors.head.shape[0]), dtype=torch.float32, device=device)
+        launches = list(launches_of(tensors, caches, tokens, position, self.scores))
         self._kept = [tensor for launch in launches for tensor in launch.arguments]  # addresses are all that is passed
         self._prepared = [(launch, Packed(launch.arguments)) for launch in launches]
 
@@ -130,13 +138,14 @@ def _value(argument: Argument) -> Any:
 
 
 def launches_of(
-    tensors: WhisperTensors, caches: Caches, token: torch.Tensor, position: torch.Tensor, scores: torch.Tensor
+    tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, position: torch.Tensor, scores: torch.Tensor
 ) -> Iterator[Launch]:
     """The launches that make a step, with buffers of their own between them."""
     width, hidden, heads = tensors.width, tensors.decoder[0].fc1[0].shape[0], tensors.decoder_heads
-    x, heard = (torch.zeros(width, dtype=tensors.dtype, device=tensors.device) for _ in range(2))
-    inner = torch.zeros(hidden, dtype=tensors.dtype, device=tensors.device)
-    yield Launch("embed", 1, (token, position, tensors.embed, tensors.decoder_positions, x))
+    x, heard, inner = (
+        torch.zeros((len(tokens), size), dtype=tensors.dtype, device=tensors.device) for size in (width, width, hidden)
+    )
+    yield Launch("embed", 1, (tokens, position, tensors.embed, tensors.decoder_positions, x))
     for index, layer in enumerate(tensors.decoder):
         assert layer.attn.fused is not None and layer.cross is not None and layer.cross_norm is not None
         own, sound = caches.self_kv[index], caches.cross_kv[index]
@@ -158,8 +167,8 @@ def launches_of(
 
 def source(shape: Shape, primitives: Path = FOLDER / "primitives.cuh") -> str:
     """The kernels for one shape, whole."""
-    parts = [path.read_text(encoding="utf-8") for path in (primitives, FOLDER / "decoder.cu")]
-    return "\n".join([shape.prelude(), *parts])
+    files = (primitives, *(FOLDER / name for name in ("product.cuh", "attention.cuh", "decoder.cu")))
+    return "\n".join([shape.prelude(), *(path.read_text(encoding="utf-8") for path in files)])
 
 
 KERNELS = ("embed", "attend_to_text", "attend_to_sound", "project_out", "feed_up", "feed_down", "score")

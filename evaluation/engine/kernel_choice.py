@@ -62,35 +62,58 @@ def _decoders(
 
 
 def fastest_span(tensors: WhisperTensors) -> MakeSpan:
-    """The Triton pass over a few tokens of one text or the plain one; longer ones are plain, and faster so."""
+    """The pass over a few tokens of one text in CUDA or in Triton, or the plain one; longer ones are plain, and faster
+    so."""
     kernels = _kernels(tensors)
     if kernels is None:
         return make_plain_span
 
     def make(tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: torch.Tensor) -> Span:
         plain = make_plain_span(tensors, caches, tokens, first)
-        length = tokens.shape[1]
-        if length > kernels.MOST_ROWS:
-            return plain
-        ahead = torch.arange(length, device=tokens.device)
-        places = first + ahead
+        plain.run()
+        for name, span in _spans(kernels, tensors, caches, tokens[0], first):
 
-        def tried() -> tuple[Span, torch.Tensor]:
-            decoder = kernels.TritonDecoder(
-                tensors, caches, tokens[0], places, span=True, dependent_launch=_hopper(tensors)
-            )
+            def tried(span: Callable[[], Span] = span) -> tuple[Span, torch.Tensor]:
+                made = span()
+                made.run()
+                return made, made.scores
+
+            found = _agreeing(name, tried, plain.scores)
+            if found is not None:
+                chosen: Span = found
+                return chosen
+        return plain
+
+    return make
+
+
+def _spans(
+    kernels: Any, tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: torch.Tensor
+) -> Iterator[tuple[str, Callable[[], Span]]]:
+    """Passes over tokens int64[t] of one text from position `first` on, fastest first."""
+    count = len(tokens)
+    if _hopper(tensors) and cuda_step.suits(tensors, caches) and cuda_step.takes(count):
+
+        def in_cuda() -> Span:
+            decoder = cuda_step.CudaDecoder(tensors, caches, tokens, first)
+            return Span(decoder.forward, decoder.scores)
+
+        yield "CUDA pass over a few tokens", in_cuda
+    if count <= kernels.MOST_ROWS:
+
+        def in_triton() -> Span:
+            ahead = torch.arange(count, device=tokens.device)
+            places = first + ahead
+            launch = _hopper(tensors)
+            decoder = kernels.TritonDecoder(tensors, caches, tokens, places, span=True, dependent_launch=launch)
 
             def run() -> None:
                 torch.add(first, ahead, out=places)
                 decoder.forward()
 
-            run()
-            return Span(run, decoder.scores), decoder.scores
+            return Span(run, decoder.scores)
 
-        plain.run()
-        return _agreeing("Triton pass over a few tokens", tried, plain.scores) or plain
-
-    return make
+        yield "Triton pass over a few tokens", in_triton
 
 
 def _kernels(tensors: WhisperTensors) -> Any:

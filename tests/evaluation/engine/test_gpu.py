@@ -150,7 +150,7 @@ def test_the_encoder_with_fused_norms(live: LiveMerge, monkeypatch: pytest.Monke
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("length", [2, 4])
+@pytest.mark.parametrize("length", [2, 3, 4, 8])
 def test_a_pass_over_a_few_tokens_follows_its_twin(live: LiveMerge, length: int) -> None:
     pytest.importorskip("evaluation.engine.triton_step")
     device, tensors = torch.device("cuda"), collect(live.modules["a"])
