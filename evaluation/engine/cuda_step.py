@@ -1,4 +1,4 @@
-"""The decoder in CUDA (`cuda/decoder.cu`): one or a few tokens of one text, in six kernels a layer, from Hopper GPUs on.
+"""The decoder in CUDA (`cuda/decoder.cu`): one or a few tokens of one text, six kernels a layer; from Hopper GPUs on.
 
 Compiled for the model's shape when it is made, by NVRTC, which comes with torch's CUDA packages as `cuda.bindings`
 does. Its twins are `TritonDecoder` and `model.decode_span`; `kernel_choice` tries it before it is used.

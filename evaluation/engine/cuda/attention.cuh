@@ -61,7 +61,9 @@ __device__ inline int key_column(int half) {
     Lane lane;
     return 32 * (half ^ lane.odd) + 8 * lane.quarter;
 }
-__device__ inline int value_row(int i, int half) { return 8 * (threadIdx.x / 32 + WARPS * i) + 4 * half + threadIdx.x % 32 / 8; }
+__device__ inline int value_row(int i, int half) {
+    return 8 * (threadIdx.x / 32 + WARPS * i) + 4 * half + threadIdx.x % 32 / 8;
+}
 __device__ inline int value_column() { return 8 * (threadIdx.x % 8); }
 
 // One token's scores → what this warp found, to all blocks. weights[i]: the score of row lane / 4 of its i-th eight.
@@ -126,7 +128,8 @@ __device__ inline void attend(Head<GROUPS>& here, const Positions<EACH>& positio
             float weights[EACH];
 #pragma unroll
             for (int i = 0; i < EACH; i++) {
-                float score = shuffle(scores[i], threadIdx.x % 32 - lane.quarter + 2 * of + lane.odd);  // from who holds it
+                float score =
+                    shuffle(scores[i], threadIdx.x % 32 - lane.quarter + 2 * of + lane.odd);  // from who holds it
                 weights[i] = key_row(i) < min(most, count + growth * token) ? score : minus_infinity();
             }
             weigh(here, positions, weights, token);

@@ -46,7 +46,8 @@ __device__ inline void linear(
         ((u16*)out)[mine] = (u16)narrow(y, 0.f);
 }
 
-#define KERNEL extern "C" __global__ void __launch_bounds__(THREADS, ROWS > 4 ? 2 : 4)  // blocks with room for registers
+#define KERNEL \
+    extern "C" __global__ void __launch_bounds__(THREADS, ROWS > 4 ? 2 : 4)  // blocks with room for registers
 #define CLUSTERED extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 2)
 
 // x[ROWS, D] = embedding[tokens] + place[position …]; tokens[ROWS], position: int64. One block.
@@ -54,7 +55,8 @@ KERNEL embed(const long long* tokens, const long long* position, const u16* embe
     let_next_begin();
     for (int i = threadIdx.x; i < ROWS * D; i += THREADS) {
         int token = i / D, column = i % D;
-        float2 a = widen(embedding[(u64)tokens[token] * D + column]), b = widen(place[(u64)(position[0] + token) * D + column]);
+        float2 a = widen(embedding[(u64)tokens[token] * D + column]),
+               b = widen(place[(u64)(position[0] + token) * D + column]);
         x[i] = (u16)narrow(a.x + b.x, 0.f);
     }
 }
@@ -127,9 +129,11 @@ CLUSTERED attend_to_sound(
         int i = n / 2, half = n % 2;
         positions.keys[i][half] = positions.values[i][half] = make_uint4(0, 0, 0, 0);
         if (key_row(i) < count)
-            positions.keys[i][half] = load_once((const uint4*)(keys + first + (u64)key_row(i) * across_positions + key_column(half)));
+            positions.keys[i][half] =
+                load_once((const uint4*)(keys + first + (u64)key_row(i) * across_positions + key_column(half)));
         if (value_row(i, half) < count)
-            positions.values[i][half] = load_once((const uint4*)(values + first + (u64)value_row(i, half) * across_positions + value_column()));
+            positions.values[i][half] =
+                load_once((const uint4*)(values + first + (u64)value_row(i, half) * across_positions + value_column()));
     }
     Input<D, true> input;
     input.load(gains, shifts);

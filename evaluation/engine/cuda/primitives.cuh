@@ -16,7 +16,8 @@ __device__ inline float2 widen(u32 two) {
         r.y = __uint_as_float(two & 0xffff0000u);
     } else
         asm("{.reg .b16 a, b; mov.b32 {a, b}, %2; cvt.f32.f16 %0, a; cvt.f32.f16 %1, b;}"
-            : "=f"(r.x), "=f"(r.y) : "r"(two));
+            : "=f"(r.x), "=f"(r.y)
+            : "r"(two));
     return r;
 }
 
@@ -40,7 +41,8 @@ __device__ inline float minus_infinity() { return __uint_as_float(0xff800000u); 
 __device__ inline uint4 load_once(const uint4* p) {
     uint4 r;
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w) : "l"(p));
+                 : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
+                 : "l"(p));
     return r;
 }
 
@@ -48,7 +50,9 @@ __device__ inline uint4 load_once(const uint4* p) {
 __device__ inline uint4 load_fresh(const uint4* p) {
     uint4 r;
     asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w) : "l"(p) : "memory");
+                 : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
+                 : "l"(p)
+                 : "memory");
     return r;
 }
 
@@ -66,7 +70,8 @@ __device__ inline void await_previous() { asm volatile("griddepcontrol.wait;" ::
 // ---- within a block ----
 
 // The block's shared memory, one object of it.
-template <class T> __device__ inline T& in_shared() {
+template <class T>
+__device__ inline T& in_shared() {
     extern __shared__ __align__(128) char memory[];
     return *(T*)memory;
 }
@@ -82,27 +87,30 @@ __device__ inline void sync_block() { __syncthreads(); }
 __device__ inline void prepare(u64* barrier, int bytes) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
     asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
-                 ::"r"(shared_address(barrier)), "r"(bytes) : "memory");
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+                 : "memory");
 }
 
 __device__ inline void copy_bulk(void* to, const void* from, int bytes, u64* barrier) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-                 ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)) : "memory");
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                     shared_address(to)
+                 ),
+                 "l"(from), "r"(bytes), "r"(shared_address(barrier))
+                 : "memory");
 }
 
 __device__ inline void wait(u64* barrier) {
     asm volatile(
         "{.reg .pred done;\n"
         "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], 0;\n"
-        "@!done bra again;}" ::"r"(shared_address(barrier)) : "memory");
+        "@!done bra again;}" ::"r"(shared_address(barrier))
+        : "memory"
+    );
 }
 
 // ---- within a cluster of blocks ----
 
-__device__ inline void arrive_cluster() {
-    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-}
+__device__ inline void arrive_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 
 __device__ inline void await_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
@@ -115,25 +123,38 @@ __device__ inline u32 in_peer(const void* p, int rank) {
 
 // Values for another block, and for its barrier the news that they have come.
 __device__ inline void send(u16* p, int rank, u32 two, u64* barrier) {
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];"
-                 ::"r"(in_peer(p, rank)), "r"(two), "r"(in_peer(barrier, rank)) : "memory");
+    asm volatile(
+        "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(in_peer(p, rank)),
+        "r"(two), "r"(in_peer(barrier, rank))
+        : "memory"
+    );
 }
 
 __device__ inline void send(float2* p, int rank, float a, float b, u64* barrier) {
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];"
-                 ::"r"(in_peer(p, rank)), "f"(a), "f"(b), "r"(in_peer(barrier, rank)) : "memory");
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(
+                     in_peer(p, rank)
+                 ),
+                 "f"(a), "f"(b), "r"(in_peer(barrier, rank))
+                 : "memory");
 }
 
 __device__ inline void send(float* p, int rank, float a, float b, float c, float d, u64* barrier) {
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
-                 ::"r"(in_peer(p, rank)), "f"(a), "f"(b), "f"(c), "f"(d), "r"(in_peer(barrier, rank)) : "memory");
+    asm volatile(
+        "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
+            in_peer(p, rank)
+        ),
+        "f"(a), "f"(b), "f"(c), "f"(d), "r"(in_peer(barrier, rank))
+        : "memory"
+    );
 }
 
 __device__ inline void wait_for_peers(u64* barrier) {
     asm volatile(
         "{.reg .pred done;\n"
         "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], 0;\n"
-        "@!done bra again;}" ::"r"(shared_address(barrier)) : "memory");
+        "@!done bra again;}" ::"r"(shared_address(barrier))
+        : "memory"
+    );
 }
 
 // ---- tensor cores ----
@@ -145,9 +166,13 @@ struct Sums {
 // Add the product of a 16 × 16 and a 16 × 8 matrix (PTX ISA, mma.m16n8k16).
 __device__ inline void multiply(Sums& s, u32 a, u32 b, u32 c, u32 d, u32 low, u32 high) {
     if constexpr (BF16)
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-            : "+f"(s.a), "+f"(s.b), "+f"(s.c), "+f"(s.d) : "r"(a), "r"(b), "r"(c), "r"(d), "r"(low), "r"(high));
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
+            "%1, %2, %3};"
+            : "+f"(s.a), "+f"(s.b), "+f"(s.c), "+f"(s.d)
+            : "r"(a), "r"(b), "r"(c), "r"(d), "r"(low), "r"(high));
     else
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-            : "+f"(s.a), "+f"(s.b), "+f"(s.c), "+f"(s.d) : "r"(a), "r"(b), "r"(c), "r"(d), "r"(low), "r"(high));
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
+            "%2, %3};"
+            : "+f"(s.a), "+f"(s.b), "+f"(s.c), "+f"(s.d)
+            : "r"(a), "r"(b), "r"(c), "r"(d), "r"(low), "r"(high));
 }

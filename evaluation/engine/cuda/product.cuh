@@ -3,7 +3,8 @@
 // `cuda_step.py` declares before this text: D (width), F (feed-forward), S and T (positions of the encoder and of the
 // decoder), V (vocabulary), ROWS, BF16. Addresses hold 16-bit values unless said otherwise.
 
-constexpr int WARPS = 8, THREADS = 32 * WARPS, E = 64, CLUSTER = 8, OWN = E / CLUSTER;  // OWN columns of a head per block
+constexpr int WARPS = 8, THREADS = 32 * WARPS, E = 64, CLUSTER = 8,
+              OWN = E / CLUSTER;        // OWN columns of a head per block
 constexpr int PARTS = CLUSTER * WARPS;  // every warp of a cluster attends to some positions
 
 // A block's shared memory for a product: GROUPS times OWN rows of weights, its input, and what each warp has found.
@@ -51,7 +52,8 @@ __device__ inline void product(Desk<K, GROUPS>& desk) {
         for (int pair = 0; pair < PAIRS; pair++) {
             v[pair] = make_uint2(0, 0);
             if (PIECES % WARPS == 0 || of_x < PIECES)
-                v[pair] = *(const uint2*)(desk.x[ROWS == 1 ? 0 : 2 * pair + lane.token] + 32 * of_x + 8 * lane.quarter + 4 * lane.upper);
+                v[pair] = *(const uint2*)(desk.x[ROWS == 1 ? 0 : 2 * pair + lane.token] + 32 * of_x + 8 * lane.quarter +
+                                          4 * lane.upper);
         }
 #pragma unroll
         for (int n = 0; n < GROUPS; n++) {
@@ -87,22 +89,26 @@ struct Input {
         }
     }
 
-    template <class Desk> __device__ void stage(Desk& desk, const u16* x) const {
+    template <class Desk>
+    __device__ void stage(Desk& desk, const u16* x) const {
         int t = threadIdx.x;
         if constexpr (NORM)
             stage_normed(desk, x);
         else
 #pragma unroll
             for (int i = 0; i < (ROWS * CHUNKS + THREADS - 1) / THREADS; i++)
-                if (t + THREADS * i < ROWS * CHUNKS) ((uint4*)desk.x)[t + THREADS * i] = load_fresh((const uint4*)x + t + THREADS * i);
+                if (t + THREADS * i < ROWS * CHUNKS)
+                    ((uint4*)desk.x)[t + THREADS * i] = load_fresh((const uint4*)x + t + THREADS * i);
         sync_block();
     }
 
-    template <class Desk> __device__ void stage_normed(Desk& desk, const u16* x) const {
+    template <class Desk>
+    __device__ void stage_normed(Desk& desk, const u16* x) const {
         int t = threadIdx.x;
         uint4 mine[ROWS];
 #pragma unroll
-        for (int r = 0; r < ROWS; r++) mine[r] = t < CHUNKS ? load_fresh((const uint4*)x + r * CHUNKS + t) : make_uint4(0, 0, 0, 0);
+        for (int r = 0; r < ROWS; r++)
+            mine[r] = t < CHUNKS ? load_fresh((const uint4*)x + r * CHUNKS + t) : make_uint4(0, 0, 0, 0);
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             u32 words[4] = {mine[r].x, mine[r].y, mine[r].z, mine[r].w};

@@ -25,10 +25,18 @@
 typedef unsigned int u32;
 typedef unsigned short u16;
 typedef unsigned long long u64;
-struct uint2 { u32 x, y; };
-struct alignas(16) uint4 { u32 x, y, z, w; };
-struct float2 { float x, y; };
-struct Index { int x; };
+struct uint2 {
+    u32 x, y;
+};
+struct alignas(16) uint4 {
+    u32 x, y, z, w;
+};
+struct float2 {
+    float x, y;
+};
+struct Index {
+    int x;
+};
 static uint2 make_uint2(u32 x, u32 y) { return {x, y}; }
 static uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
 static float2 make_float2(float x, float y) { return {x, y}; }
@@ -55,12 +63,12 @@ struct Block {
 struct Thread {
     ucontext_t context;
     std::unique_ptr<char[]> stack;  // not filled: most of its pages are never touched
-    int arrived = 0;  // meetings of the cluster that this thread has come to
+    int arrived = 0;                // meetings of the cluster that this thread has come to
     bool done = false;
 };
 
 struct Barrier {  // an mbarrier for one phase: 64 bits, as on the device
-    int left;  // bytes still to come
+    int left;     // bytes still to come
     int prepared;
 };
 struct Copy {
@@ -184,7 +192,9 @@ static T* in_peer(T* p, int rank) {
 template <class T>
 static void send_values(void* p, int rank, std::initializer_list<T> values, u64* barrier) {
     std::vector<char> kept((const char*)values.begin(), (const char*)values.end());
-    emulated::copies.push_back({in_peer((char*)p, rank), nullptr, (int)kept.size(), (emulated::Barrier*)in_peer(barrier, rank), later(), kept});
+    emulated::copies.push_back(
+        {in_peer((char*)p, rank), nullptr, (int)kept.size(), (emulated::Barrier*)in_peer(barrier, rank), later(), kept}
+    );
 }
 static void send(u16* p, int rank, u32 two, u64* barrier) { send_values(p, rank, {two}, barrier); }
 static void send(float2* p, int rank, float a, float b, u64* barrier) { send_values(p, rank, {a, b}, barrier); }
@@ -208,7 +218,8 @@ static void multiply(Sums& s, u32 a, u32 b, u32 c, u32 d, u32 low, u32 high) {
     for (int i = 0; i < 4; i++)
         for (int t = 0; t < 4; t++)
             for (int half = 0; half < 2; half++) {
-                float2 left = widen(words[4 * row + t][i / 2 + 2 * half]), right = widen(words[4 * (column + i % 2) + t][4 + half]);
+                float2 left = widen(words[4 * row + t][i / 2 + 2 * half]),
+                       right = widen(words[4 * (column + i % 2) + t][4 + half]);
                 *sums[i] += left.x * right.x + left.y * right.y;
             }
     emulated::sync_warp();
@@ -296,7 +307,7 @@ static int run(std::function<void()> bound, int count, int together, int seed) {
 }  // namespace emulated
 
 // `emulate_NAME(arguments, blocks, blocks that form a cluster, seed)` runs a kernel.
-#define EMULATE(NAME)                                                                        \
-    extern "C" int emulate_##NAME(void** arguments, int count, int together, int seed) {     \
-        return emulated::run(emulated::bound(NAME, arguments), count, together, seed);       \
+#define EMULATE(NAME)                                                                    \
+    extern "C" int emulate_##NAME(void** arguments, int count, int together, int seed) { \
+        return emulated::run(emulated::bound(NAME, arguments), count, together, seed);   \
     }
