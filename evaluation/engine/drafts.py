@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 LONGEST_MATCH = 4  # tokens
 SHORTEST_MATCH = 2
-SHORTEST_OFFER = 8
-TRIAL_OFFER = 3  # with the token before it four: the longest pass that costs hardly more than a step on a GPU
-LONGEST_PAUSE = 16
+SHORT_OFFER = 7  # with the token before it eight: the longest pass that costs hardly more than a step on a GPU
+PATIENCE = 2  # short offers in a row that may be refused whole before there are pauses
+LONGEST_PAUSE = 8  # tokens
 
 
 def propose(written: Sequence[int], sources: Sequence[Sequence[int]], room: int) -> list[int]:
@@ -36,11 +36,11 @@ def propose(written: Sequence[int], sources: Sequence[Sequence[int]], room: int)
 
 
 class Proposer:
-    """Proposals for one window that become shorter and rarer while they fail: a refused draft costs its pass.
+    """Proposals for one window: long where the text is followed, short where it is not.
 
-    The first offer is a whole source. After one that was cut short the next is at most twice as long as what was
-    confirmed; after one of which nothing was confirmed it is a trial of three tokens, and after n such in a row 2ⁿ
-    tokens (at most 16) go without one.
+    The first offer is a whole source, and so is what comes after a short one that was confirmed whole. After any other
+    the next is short, and after n of which nothing was confirmed, n > PATIENCE, 2ⁿ⁻¹ tokens (at most 8) go without one:
+    a loop of few tokens leads back into a draft at every step, to no avail.
     """
 
     def __init__(self, sources: Sequence[Sequence[int]]) -> None:
@@ -59,7 +59,7 @@ class Proposer:
         """Note what became of an offer, `written` tokens having been written since."""
         if not offered:
             return
-        self._longest = max(SHORTEST_OFFER, 2 * confirmed) if confirmed else TRIAL_OFFER
+        self._longest = None if confirmed == offered >= SHORT_OFFER else SHORT_OFFER
         self._failures = 0 if confirmed else self._failures + 1
-        if self._failures:
-            self._not_before = written + min(LONGEST_PAUSE, 1 << self._failures)
+        if self._failures > PATIENCE:
+            self._not_before = written + min(LONGEST_PAUSE, 1 << self._failures - 1)

@@ -140,21 +140,26 @@ def test_drafts_start_with_the_first_source_and_resume_after_a_match() -> None:
     assert propose([4, 5], sources, 0) == [] and propose([], [], 5) == []
 
 
-def test_offers_become_shorter_and_rarer_while_they_fail() -> None:
+def test_offers_are_short_after_a_refusal_and_rarer_while_they_fail() -> None:
     source = list(range(100))
     proposer = Proposer([source])
     assert proposer.propose([], 200) == source
-    proposer.learn(11, 100, 10)
-    assert proposer.propose([4, 5], 200) == source[6:26]  # twice what was confirmed
-    proposer.learn(3, 20, 0)
-    assert proposer.propose([1, 4, 5], 200) == []  # pauses for two tokens
-    assert proposer.propose([1, 1, 1, 4, 5], 200) == source[6:9]  # a trial of three
-    proposer.learn(6, 3, 0)
-    assert proposer.propose([0] * 7 + [4, 5], 200) == []  # and then for four
-    assert proposer.propose([0] * 8 + [4, 5], 200) == [6, 7, 8]
-    proposer.learn(20, 3, 3)  # confirmed: eight from now on
-    proposer.learn(21, 0, 0)
-    assert proposer.propose([0] * 18 + [4, 5], 200) == source[6:14]
+    proposer.learn(11, 100, 10)  # cut short
+    assert proposer.propose([4, 5], 200) == source[6:13]
+    proposer.learn(13, 7, 7)  # confirmed whole: the rest
+    assert proposer.propose([4, 5], 200) == source[6:]
+    for refused in range(2):
+        proposer.learn(14 + refused, 94 - 87 * refused, 0)
+        assert proposer.propose([0] * 20 + [4, 5], 200) == source[6:13], "two refusals without a pause"
+    proposer.learn(30, 7, 0)  # the third: four tokens without an offer
+    assert proposer.propose([0] * 31 + [4, 5], 200) == []
+    assert proposer.propose([0] * 32 + [4, 5], 200) == source[6:13]
+    for _ in range(3):
+        proposer.learn(40, 7, 0)
+    assert proposer.propose([0] * 45 + [4, 5], 200) == []
+    assert proposer.propose([0] * 46 + [4, 5], 200) == source[6:13], "never more than eight"
+    proposer.learn(50, 3, 3)  # a source's last three tokens say little
+    assert proposer.propose([0] * 50 + [4, 5], 200) == source[6:13]
 
 
 def test_the_byte_cache_lets_go_of_what_was_used_least_recently() -> None:
