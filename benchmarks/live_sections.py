@@ -13,7 +13,7 @@ from benchmarks.live_bench import GUIDE, Bench
 from benchmarks.timing import milliseconds, percentiles
 from evaluation.engine.backend import CudaBackend
 from evaluation.engine.device_greedy import MakeStep, make_plain_step
-from evaluation.engine.device_loop import Captured, Rows
+from evaluation.engine.device_loop import Captured, Rows, Start
 from evaluation.engine.greedy import Decoded
 from evaluation.engine.model import Caches, fill_cross
 from evaluation.engine.tensors import collect
@@ -148,14 +148,14 @@ def steps(bench: Bench, count: int = 64) -> dict[str, Any]:
             found[name] = f"{type(error).__name__}: {error}"[:200]
             continue
         found[f"{name}_capture_s"] = round(time.perf_counter() - began, 2)
-        rows.load(0, bench.prompt, bench.rules.history(), [], 440)
+        rows.load(Start(0, bench.prompt, bench.rules.history(), [], 440))
 
         def many(step: Captured = step) -> None:
             for _ in range(count):
                 step()
 
         found[name] = round(milliseconds(many, bench.device, 5, 1) / count, 4)
-        rows.load(0, bench.prompt, bench.rules.history(), [], 40)
+        rows.load(Start(0, bench.prompt, bench.rules.history(), [], 40))
         for _ in range(40):
             step()
         found[f"{name}_tokens"] = hash(tuple(rows.read()[0][0]))

@@ -127,7 +127,6 @@ class CudaBackend:
         """See `Backend.decode`."""
         if self._fill is None:
             self._fill = self._captured(lambda: fill_cross(self.tensors, self._heard, self.caches))
-        reads(heard)
         self._heard.copy_(heard[None])
         self._fill()
         return self._decoder.decode(prompt, limit, rules, drafts=drafts, cancelled=cancelled)

@@ -1,5 +1,4 @@
-"""Triton kernels for batches, whose matrix products are the library's: attention of one token a row, and what lies
-between the products.
+"""Triton kernels for batches: attention of one token a row (`batch_step.py`).
 
 The programs of rows that are done end at once. Nothing here starts before its predecessor has ended. This module
 imports triton.

@@ -14,7 +14,7 @@ from itertools import islice
 import torch
 
 from evaluation.engine.device_greedy import STEPS_PER_LOOK, MakeStep, make_plain_step
-from evaluation.engine.device_loop import Captured, Rows
+from evaluation.engine.device_loop import Captured, Rows, Start
 from evaluation.engine.kernel_choice import fastest_step
 from evaluation.engine.model import Caches, decode_many, encode, fill_cross, logits
 from evaluation.engine.rules import Rules
@@ -120,4 +120,5 @@ class ContinuousBatch:
         self.caches.self_kv[:, :, where, :, : len(prompt)] = fresh.self_kv[:, :, :, :, : len(prompt)]
         for row, (key, _), probability in zip(slots, taken, speechless, strict=True):
             self._keys[row], self._no_speech[row] = key, probability
-            self.rows.load(row, prompt, self.rules.history(), [], limits[key])
+        starts = zip(slots, taken, strict=True)
+        self.rows.load(*(Start(row, prompt, self.rules.history(), [], limits[key]) for row, (key, _) in starts))

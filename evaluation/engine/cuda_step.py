@@ -7,6 +7,7 @@ does. Its twins are `TritonDecoder` and `model.decode_span`; `kernel_choice` tri
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cache
@@ -27,7 +28,7 @@ FOLDER = Path(__file__).parent / "cuda"
 Argument = torch.Tensor | int | None
 
 
-class Launch(NamedTuple):
+class KernelLaunch(NamedTuple):
     """One kernel of `decoder.cu`: its name, blocks and arguments in its order."""
 
     kernel: str
@@ -73,6 +74,11 @@ def suits(tensors: WhisperTensors, caches: Caches) -> bool:
         and tensors.target_positions % CLUSTER == 0
         and all(pointer % 16 == 0 for pointer in tensors.pointers())
     )
+
+
+def installed() -> bool:
+    """Whether the package is there through which CUDA's compiler and launches are reached; torch for CUDA brings it."""
+    return importlib.util.find_spec("cuda") is not None and importlib.util.find_spec("cuda.bindings") is not None
 
 
 def takes(tokens: int) -> bool:
@@ -139,30 +145,30 @@ def _value(argument: Argument) -> Any:
 
 def launches_of(
     tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, position: torch.Tensor, scores: torch.Tensor
-) -> Iterator[Launch]:
+) -> Iterator[KernelLaunch]:
     """The launches that make a step, with buffers of their own between them."""
     width, hidden, heads = tensors.width, tensors.decoder[0].fc1[0].shape[0], tensors.decoder_heads
     x, heard, inner = (
         torch.zeros((len(tokens), size), dtype=tensors.dtype, device=tensors.device) for size in (width, width, hidden)
     )
-    yield Launch("embed", 1, (tokens, position, tensors.embed, tensors.decoder_positions, x))
+    yield KernelLaunch("embed", 1, (tokens, position, tensors.embed, tensors.decoder_positions, x))
     for index, layer in enumerate(tensors.decoder):
         assert layer.attn.fused is not None and layer.cross is not None and layer.cross_norm is not None
         own, sound = caches.self_kv[index], caches.cross_kv[index]
         across = sound.stride()[2:4]
-        yield Launch(
+        yield KernelLaunch(
             "attend_to_text", CLUSTER * heads,
             (x, *layer.attn.fused, *layer.attn_norm, position, own[0], own[1], heard),
         )  # fmt: skip
-        yield Launch("project_out", width // OWN, (heard, *layer.attn.out, x))
-        yield Launch(
+        yield KernelLaunch("project_out", width // OWN, (heard, *layer.attn.out, x))
+        yield KernelLaunch(
             "attend_to_sound", CLUSTER * heads,
             (x, *layer.cross.q, *layer.cross_norm, sound[0], sound[1], heard, *across),
         )  # fmt: skip
-        yield Launch("project_out", width // OWN, (heard, *layer.cross.out, x))
-        yield Launch("feed_up", hidden // (2 * OWN), (x, *layer.fc1, *layer.mlp_norm, inner))
-        yield Launch("feed_down", width // OWN, (inner, *layer.fc2, x))
-    yield Launch("score", -(-len(tensors.head) // (4 * OWN)), (x, tensors.head, *tensors.decoder_norm, scores))
+        yield KernelLaunch("project_out", width // OWN, (heard, *layer.cross.out, x))
+        yield KernelLaunch("feed_up", hidden // (2 * OWN), (x, *layer.fc1, *layer.mlp_norm, inner))
+        yield KernelLaunch("feed_down", width // OWN, (inner, *layer.fc2, x))
+    yield KernelLaunch("score", -(-len(tensors.head) // (4 * OWN)), (x, tensors.head, *tensors.decoder_norm, scores))
 
 
 def source(shape: Shape, primitives: Path = FOLDER / "primitives.cuh") -> str:
@@ -174,8 +180,23 @@ def source(shape: Shape, primitives: Path = FOLDER / "primitives.cuh") -> str:
 KERNELS = ("embed", "attend_to_text", "attend_to_sound", "project_out", "feed_up", "feed_down", "score")
 
 
-@cache
+_FAILED: dict[tuple[Shape, str], str] = {}  # why the kernels could not be made: not tried again in this process
+
+
 def _kernels(shape: Shape, architecture: str, device: torch.device) -> dict[str, tuple[Any, int]]:
+    """`_made_kernels`; raises RuntimeError with the first failure's words for ever after."""
+    key = (shape, architecture)
+    if key in _FAILED:
+        raise RuntimeError(_FAILED[key])
+    try:
+        return _made_kernels(shape, architecture, device)
+    except Exception as failure:
+        _FAILED[key] = f"{type(failure).__name__}: {failure}"
+        raise
+
+
+@cache
+def _made_kernels(shape: Shape, architecture: str, device: torch.device) -> dict[str, tuple[Any, int]]:
     """The loaded kernels and the bytes of shared memory of their blocks; made once per process."""
     from cuda.bindings import driver
 

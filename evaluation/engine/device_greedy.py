@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from evaluation.attention import PROCESS_WIDE
-from evaluation.engine.device_loop import Captured, Rows, Step, plain_step, put
+from evaluation.engine.device_loop import Captured, Rows, Start, Step, plain_step, put
 from evaluation.engine.drafts import Proposer
 from evaluation.engine.greedy import Decoded
 from evaluation.engine.model import Caches, decode_span, logits
@@ -167,7 +167,7 @@ class _DeviceRun:
     def _run_steps(self) -> None:
         self._poll()
         rows, steps = self.decoder.rows, self.decoder.steps(self.rules)
-        rows.load(0, self.prompt, self.rules.history(self.written), self.written, self.limit)
+        rows.load(Start(0, self.prompt, self.rules.history(self.written), self.written, self.limit))
         while True:
             for _ in range(self.steps_per_look // STEPS_TOGETHER):
                 steps()

@@ -7,7 +7,7 @@ with fixed addresses; the same functions run uncaptured on the CPU, which is how
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,6 +20,16 @@ Step = Callable[[], None]
 
 NUMBERS = ("token", "position", "written", "before", "stamp", "limit")  # of `Rows`: int64[b]
 FLAGS = ("ended", "done")  # bool[b]
+
+
+class Start(NamedTuple):
+    """Where a row begins: after `tokens` that follow `prompt`, to write until it has `limit` of them."""
+
+    row: int
+    prompt: Sequence[int]
+    history: History
+    tokens: Sequence[int]
+    limit: int
 
 
 class Rows:
@@ -63,41 +73,28 @@ class Rows:
         named["out"] = named["out"].view(self.batch, self.positions)
         return named | dict(zip(FLAGS, torch.split(marks, self.batch), strict=True))
 
-    def fields(self) -> dict[str, torch.Tensor]:
-        """All of them by name."""
-        return self._views(self._bytes)
-
-    def copy(self) -> Rows:
-        """Rows of their own in the same state."""
-        twin = Rows(self.batch, self.positions, self._bytes.device)
-        twin._bytes.copy_(self._bytes)
-        return twin
-
     def park(self) -> None:
         """Leave all rows idle at the last position, where a step disturbs nothing."""
         self.position.fill_(self.positions - 1)
         self.done.fill_(True)
 
-    def load(self, row: int, prompt: Sequence[int], history: History, tokens: Sequence[int], limit: int) -> None:
-        """Set one row to the point where `tokens` follow `prompt`."""
+    def load(self, *starts: Start) -> None:
+        """Set rows to the points where their tokens follow their prompts; the others stay as they are."""
         if self.batch > 1:
             self._fetch()  # what is written back includes the other rows
         host = self._host
-        host["token"][row] = tokens[-1] if tokens else prompt[-1]
-        host["position"][row] = len(prompt) + len(tokens) - 1
-        host["written"][row] = len(tokens)
-        host["before"][row] = tokens[-2] if len(tokens) > 1 else -1
-        host["stamp"][row] = -1 if history.last_stamp is None else history.last_stamp
-        host["limit"][row] = limit
-        host["out"][row, : len(tokens)] = tokens
-        host["ended"][row] = False
-        host["done"][row] = len(tokens) >= limit
+        for row, prompt, history, tokens, limit in starts:
+            host["token"][row] = tokens[-1] if tokens else prompt[-1]
+            host["position"][row] = len(prompt) + len(tokens) - 1
+            host["written"][row] = len(tokens)
+            host["before"][row] = tokens[-2] if len(tokens) > 1 else -1
+            host["stamp"][row] = -1 if history.last_stamp is None else history.last_stamp
+            host["limit"][row] = limit
+            host["out"][row, : len(tokens)] = tokens
+            host["ended"][row] = False
+            host["done"][row] = len(tokens) >= limit
         if self._host_bytes is not self._bytes:
             self._bytes.copy_(self._host_bytes, non_blocking=True)
-
-    def retire(self, row: int) -> None:
-        """Leave a row idle."""
-        self.done[row] = True
 
     def read(self) -> tuple[list[list[int]], list[bool], list[bool]]:
         """Tokens, `ended` and `done` of every row, in one transfer to the host."""
@@ -157,7 +154,7 @@ def record(rows: Rows, choice: torch.Tensor, end: int, stamp_begin: int) -> None
 
 
 def plain_step(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules) -> None:
-    """One token for every row in plain torch: the twin of the Triton step and the fallback for it."""
+    """One token for every row in plain torch: the twin of our kernels and the fallback for them."""
     hidden = decode_rows(tensors, caches, rows.token, rows.position, tensors.target_positions)
     advance(rows, rules, logits(tensors, hidden))
 

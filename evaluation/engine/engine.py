@@ -18,6 +18,7 @@ from evaluation.engine.certainty import beyond_doubt
 from evaluation.engine.greedy import Decoded
 from evaluation.engine.model import Caches, decode_many, logits
 from evaluation.engine.rules import Rules
+from evaluation.engine.streams import reads
 from evaluation.engine.tensors import WhisperTensors, collect
 from evaluation.engine.timing import time_words
 from evaluation.features import WINDOW_SAMPLES, log_mel
@@ -198,6 +199,7 @@ class WhisperEngine:
             heard = self.backend.encode(window)
             if key is not None:
                 self.workspace.heard.put(key, heard)
+        reads(heard)  # another model's stream may have made it
         return heard
 
 

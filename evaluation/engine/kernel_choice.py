@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from evaluation.engine import cuda_step
-from evaluation.engine.device_greedy import MakeSpan, MakeStep, Span, make_plain_span, make_plain_step
+from evaluation.engine.device_greedy import SPANS, MakeSpan, MakeStep, Span, make_plain_span, make_plain_step
 from evaluation.engine.device_loop import Rows, Step
 from evaluation.engine.model import Caches, decode_rows, logits
 from evaluation.engine.rules import Rules
@@ -35,8 +35,10 @@ def fastest_step(tensors: WhisperTensors) -> MakeStep:
                 step = kernels.TritonStep(tensors, decoder(), rows, rules)
                 done = rows.done.clone()
                 rows.done.fill_(False)  # a batch leaves out rows that are done, and parked rows are
-                step.decoder.forward()
-                rows.done.copy_(done)
+                try:
+                    step.decoder.forward()
+                finally:
+                    rows.done.copy_(done)
                 return step, step.scores
 
             found = _agreeing(name, tried, expected)
@@ -56,7 +58,7 @@ def _decoders(
     if len(rows.token) > kernels.MOST_ROWS:
         yield "decoder of a batch", lambda: _batch_decoder(*given, rows.done)
         return
-    if _hopper(tensors) and cuda_step.suits(tensors, caches):
+    if _in_cuda(tensors, caches):
         yield "CUDA decoder", lambda: cuda_step.CudaDecoder(*given)
     yield "Triton decoder", lambda: kernels.TritonDecoder(*given, dependent_launch=_hopper(tensors))
 
@@ -70,11 +72,11 @@ def fastest_span(tensors: WhisperTensors) -> MakeSpan:
 
     def make(tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: torch.Tensor) -> Span:
         plain = make_plain_span(tensors, caches, tokens, first)
-        plain.run()
         for name, span in _spans(kernels, tensors, caches, tokens[0], first):
 
             def tried(span: Callable[[], Span] = span) -> tuple[Span, torch.Tensor]:
                 made = span()
+                plain.run()
                 made.run()
                 return made, made.scores
 
@@ -92,7 +94,9 @@ def _spans(
 ) -> Iterator[tuple[str, Callable[[], Span]]]:
     """Passes over tokens int64[t] of one text from position `first` on, fastest first."""
     count = len(tokens)
-    if _hopper(tensors) and cuda_step.suits(tensors, caches) and cuda_step.takes(count):
+    if count not in SPANS:  # near a text's last position: such a pass is not captured either
+        return
+    if _in_cuda(tensors, caches) and count <= cuda_step.MOST_TOKENS:
 
         def in_cuda() -> Span:
             decoder = cuda_step.CudaDecoder(tensors, caches, tokens, first)
@@ -128,6 +132,11 @@ def _batch_decoder(*given: Any) -> Any:
     from evaluation.engine.batch_step import BatchDecoder
 
     return BatchDecoder(*given)
+
+
+def _in_cuda(tensors: WhisperTensors, caches: Caches) -> bool:
+    """Whether the decoder in CUDA is worth a try."""
+    return _hopper(tensors) and cuda_step.installed() and cuda_step.suits(tensors, caches)
 
 
 def _hopper(tensors: WhisperTensors) -> bool:

@@ -55,7 +55,7 @@ def look(
     """Attention of a decoder's q[b, h, t, e] to keys, values[b, h, s, e].
 
     With many queries on a GPU the result has the same bits every time. With one, cuDNN is left in: without it the plain
-    step takes 3.5 ms instead of 2.9 (large-v3, H200), and the Triton step, whose bits repeat, stands in its place.
+    step takes 3.5 ms instead of 2.9 (large-v3, H200), and our own steps, whose bits repeat, stand in its place.
     """
     if q.is_cuda and q.shape[2] > 1:
         with repeatable():

@@ -149,7 +149,9 @@ class _Group(Generic[Name, Result]):
     def _poll(self) -> bool:
         """`cancelled` is asked by one thread at a time, and not again once it has said yes."""
         with self._lock:
-            return self._stop.is_set() or (self._cancelled is not None and self._cancelled())
+            if not self._stop.is_set() and self._cancelled is not None and self._cancelled():
+                self._stop.set()
+            return self._stop.is_set()
 
 
 def _hear_faster(backends: Sequence[CpuBackend]) -> bool:

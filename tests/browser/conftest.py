@@ -77,18 +77,18 @@ def served(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         device="cpu",
         hub=False,
     )
-    plain = LiveTranscriber.transcribe
+    plain = LiveTranscriber.transcribe_all
     with serving(settings) as (address, workshop), pytest.MonkeyPatch.context() as patch:
         server = Served(address, workshop)
         server.release()
 
-        def gated(self: Any, model: Any, clip: Any, options: Any, cancelled: Callable[[], bool] | None = None) -> Any:
+        def gated(self: Any, models: Any, clip: Any, options: Any, cancelled: Callable[[], bool] | None = None) -> Any:
             while not server.gate.wait(0.02):
                 if cancelled is not None and cancelled():
                     raise Cancelled
-            return plain(self, model, clip, options, cancelled)
+            return plain(self, models, clip, options, cancelled)
 
-        patch.setattr(LiveTranscriber, "transcribe", gated)
+        patch.setattr(LiveTranscriber, "transcribe_all", gated)
         yield server
 
 

@@ -71,7 +71,7 @@ CLUSTERED attend_to_text(
     auto& here = in_shared<Head<3>>();
     let_next_begin();
     int head = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER, t = threadIdx.x;
-    int now = (int)position[0], mine = now - rank * MOST, count = max(0, min(MOST, mine));  // positions before `now`
+    int now = (int)*(const volatile long long*)position, mine = now - rank * MOST, count = max(0, min(MOST, mine));  // positions before `now`
     if (t == 0) begin(here, weight);
     arrive_cluster();
     u64 first = (u64)(head * T + rank * MOST) * E;

@@ -78,7 +78,6 @@ __device__ inline T& in_shared() {
 
 __device__ inline float shuffle(float value, int from) { return __shfl_sync(~0u, value, from); }
 __device__ inline float shuffle_xor(float value, int mask) { return __shfl_xor_sync(~0u, value, mask); }
-__device__ inline void sync_warp() { __syncwarp(); }
 __device__ inline void sync_block() { __syncthreads(); }
 
 // ---- copies on their way, and who waits for them (PTX ISA, mbarrier and cp.async.bulk) ----

@@ -129,7 +129,8 @@ struct Input {
             float sum = 0, square = 0;
 #pragma unroll
             for (int i = 0; i < WARPS; i++) sum += desk.moments[i][r].x, square += desk.moments[i][r].y;
-            float mean = sum * (1.f / K), scale = rsqrtf(square * (1.f / K) - mean * mean + 1e-5f);
+            float mean = sum * (1.f / K), variance = fmaxf(square * (1.f / K) - mean * mean, 0.f);
+            float scale = rsqrtf(variance + 1e-5f);
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 float2 v = widen(words[i]), g = widen(gains[i]), s = widen(shifts[i]);

@@ -3,6 +3,7 @@
 // Every CUDA thread of a cluster is a coroutine; they run in turn, in an order that is drawn anew for every round, and
 // whoever waits gives way. Copies arrive late, after a number of rounds that is drawn too: who reads without having waited
 // reads what was there before. Kernels run one after the other. `emulate` returns 0, or 1 where nothing has moved for long.
+// (More than 300 lines: it is one small machine, of which no part is of use alone.)
 
 #include <ucontext.h>
 
@@ -163,7 +164,6 @@ static float shuffle(float value, int from) {
     return other;
 }
 static float shuffle_xor(float value, int mask) { return shuffle(value, threadIdx.x % 32 ^ mask); }
-static void sync_warp() { emulated::sync_warp(); }
 static void sync_block() { emulated::meet(emulated::mine().all, emulated::BLOCK); }
 
 static void prepare(u64* word, int bytes) { *(emulated::Barrier*)word = {bytes, 1}; }

@@ -8,7 +8,7 @@ import torch
 from evaluation.engine import model
 from evaluation.engine.add_norm import add_norm, agrees
 from evaluation.engine.batch_step import MANY, BatchDecoder, BatchTuning, Cross
-from evaluation.engine.device_loop import Rows
+from evaluation.engine.device_loop import Rows, Start
 from evaluation.engine.kernel_choice import fastest_step
 from evaluation.engine.model import FP16_CLAMP, Caches, decode_rows, encode, fill_cross, logits
 from evaluation.engine.norm_kernels import fused_add_norm
@@ -18,6 +18,7 @@ from evaluation.engine.triton_step import MOST_ROWS, TritonStep
 from evaluation.vocabulary import Vocabulary
 from merger.live import LiveMerge
 from tests.evaluation.conftest import save_pair
+from tests.evaluation.engine.states import copy_of, fields
 from tests.evaluation.engine.tiny_whisper import START, make_processor
 
 CPU = torch.device("cpu")
@@ -73,7 +74,7 @@ def at_many_places(tensors: WhisperTensors, rules: Rules) -> Rows:
     """Rows at positions 0, 87, 174, …: in the first block of positions and far beyond it."""
     rows = Rows(ROWS, tensors.target_positions, CPU)
     for row in range(ROWS):
-        rows.load(row, [START] * (1 + 87 * row), rules.history(), [], 20)
+        rows.load(Start(row, [START] * (1 + 87 * row), rules.history(), [], 20))
     return rows
 
 
@@ -110,14 +111,14 @@ def test_rows_that_are_done_are_left_out(tensors: WhisperTensors, rules: Rules, 
     assert step.scores.isfinite().all(), "what was left out was read"
     assert torch.equal(caches.self_kv[:, :, gone].view(torch.int16), before[:, :, gone].view(torch.int16))
     assert not torch.equal(step.scores[gone], everyone.scores[gone])
-    twin = rows.copy()
+    twin = copy_of(rows)
     step.choose()
-    for name, value in twin.fields().items():
+    for name, value in fields(twin).items():
         assert torch.equal(value[gone], getattr(rows, name)[gone]), name
     rows.done[gone] = False  # they take new windows
     for cache, fresh in ((caches.self_kv, filled.self_kv), (caches.cross_kv, filled.cross_kv)):
         cache[:, :, gone] = fresh[:, :, gone]
-    for name, value in twin.fields().items():
+    for name, value in fields(twin).items():
         if name != "done":
             getattr(rows, name).copy_(value)
     step.decoder.forward()
@@ -131,6 +132,23 @@ def test_a_step_is_chosen_with_all_rows_and_leaves_them_parked(tensors: WhisperT
     step = fastest_step(tensors)(tensors, Caches(tensors, ROWS), rows, rules)
     assert isinstance(step, TritonStep), "the kernels were not used"
     assert rows.done.all()
+
+
+@torch.inference_mode()
+def test_kernels_that_fail_leave_the_rows_parked(
+    tensors: WhisperTensors, rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(decoder: BatchDecoder) -> None:
+        raise RuntimeError("out of resources")
+
+    monkeypatch.setattr(BatchDecoder, "forward", fail)
+    rows = Rows(ROWS, tensors.target_positions, CPU)
+    rows.park()
+    step = fastest_step(tensors)(tensors, Caches(tensors, ROWS), rows, rules)
+    assert not isinstance(step, TritonStep)
+    assert rows.done.all()
+    step()
+    assert rows.position.eq(tensors.target_positions - 1).all(), "a row went on past the last position"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

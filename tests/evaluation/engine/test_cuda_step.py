@@ -63,7 +63,8 @@ def test_a_pass_follows_its_twin(dtype: str, heads: int, rows: int, tmp_path: Pa
         for kernel, blocks, arguments in launches:
             together = CLUSTER if kernel.startswith("attend") else 1
             run = getattr(library, f"emulate_{kernel}")
-            assert run(ctypes.c_void_p(Packed(arguments).address), blocks, together, seed) == 0, "all wait"
+            packed = Packed(arguments)  # to be kept: what is passed are addresses in it
+            assert run(ctypes.c_void_p(packed.address), blocks, together, seed) == 0, "all wait"
         expected = logits(tensors, decode_span(tensors, plain, tokens[None], position[0])[0])
         assert float((scores - expected).abs().max()) <= TOLERANCE[tensors.dtype] * float(expected.abs().max())
         assert torch.allclose(ours.self_kv, plain.self_kv, atol=0.05)

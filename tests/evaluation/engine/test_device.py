@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evaluation.engine.device_greedy import DeviceWindowDecoder
-from evaluation.engine.device_loop import Rows, demands, record
+from evaluation.engine.device_loop import Rows, Start, demands, record
 from evaluation.engine.greedy import WindowDecoder
 from evaluation.engine.model import Caches, encode, fill_cross
 from evaluation.engine.rules import Rules
@@ -72,7 +72,7 @@ def test_demands_of_rows_are_those_of_histories() -> None:
         history = rules.history()
         for token in tokens:
             history = history.after(token)
-        rows.load(row, [START, START + 2], history, tokens, 40)
+        rows.load(Start(row, [START, START + 2], history, tokens, 40))
         demand = history.demand()
         expected.append([demand.text_from, demand.stamps_from, demand.last])
     assert torch.cat(demands(rows, rules), dim=1).tolist() == expected
@@ -84,8 +84,8 @@ def test_rows_record_by_hand() -> None:
     rows = Rows(4, 448, CPU)
     history = Rules(Vocabulary.of(make_module(0), make_processor().tokenizer), True, CPU).history()
     for row, limit in enumerate((3, 3, 1, 3)):
-        rows.load(row, [START], history, [], limit)
-    rows.retire(3)
+        rows.load(Start(row, [START], history, [], limit))
+    rows.done[3] = True
     record(rows, torch.tensor([STAMP + 4, 7, 8, 9]), END, STAMP)
     record(rows, torch.tensor([6, END, 9, 9]), END, STAMP)
     record(rows, torch.tensor([END, 5, 9, 9]), END, STAMP)
