@@ -11,6 +11,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from evaluation.engine.kernels import hear_further
+
 
 @triton.jit
 def batch_self_kernel(
@@ -40,13 +42,7 @@ def batch_self_kernel(
         seen = t < position
         k = tl.load(keys + cache + t[:, None] * E + e[None, :], mask=seen[:, None], other=0.0)
         v = tl.load(values + cache + t[:, None] * E + e[None, :], mask=seen[:, None], other=0.0)
-        scores = tl.where(seen, tl.sum(k.to(tl.float32) * q[None, :], 1), float("-inf"))
-        highest = tl.maximum(top, tl.max(scores, 0))
-        weights = tl.exp(scores - highest)
-        shrink = tl.exp(top - highest)
-        total = total * shrink + tl.sum(weights[:, None] * v.to(tl.float32), 0)
-        norm = norm * shrink + tl.sum(weights, 0)
-        top = highest
+        top, norm, total = hear_further(q, k, v, seen, top, norm, total)
     tl.store(out + owner * E + e, (total / norm).to(out.dtype.element_ty))
 
 
@@ -81,13 +77,7 @@ def batch_cross_kernel(
         place = cache + t[:, None] * across_positions + e[None, :]
         k = tl.load(keys + place, mask=heard[:, None], other=0.0)
         v = tl.load(values + place, mask=heard[:, None], other=0.0)
-        scores = tl.where(heard, tl.sum(k.to(tl.float32) * asked[None, :], 1), float("-inf"))
-        highest = tl.maximum(top, tl.max(scores, 0))
-        weights = tl.exp(scores - highest)
-        shrink = tl.exp(top - highest)
-        total = total * shrink + tl.sum(weights[:, None] * v.to(tl.float32), 0)
-        norm = norm * shrink + tl.sum(weights, 0)
-        top = highest
+        top, norm, total = hear_further(asked, k, v, heard, top, norm, total)
     if SPLITS == 1:
         tl.store(out + owner * E + e, (total / norm).to(out.dtype.element_ty))
     else:

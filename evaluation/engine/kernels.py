@@ -126,6 +126,18 @@ def linear_kernel(
 
 
 @triton.jit
+def hear_further(q, k, v, seen, top, norm, total):
+    """Attention to a further block of positions that are `seen`: the highest score, and norm and sum of the values
+    relative to it, of all blocks so far (online softmax: Milakov & Gimelshein 2018, arXiv:1805.02867, §3)."""
+    scores = tl.where(seen, tl.sum(k.to(tl.float32) * q[None, :], 1), float("-inf"))
+    highest = tl.maximum(top, tl.max(scores, 0))
+    weights = tl.exp(scores - highest)
+    shrink = tl.exp(top - highest)
+    total = total * shrink + tl.sum(weights[:, None] * v.to(tl.float32), 0)
+    return highest, norm * shrink + tl.sum(weights, 0), total
+
+
+@triton.jit
 def _new_score(qkv, q, other, row, head, e, first, H: tl.constexpr, E: tl.constexpr):
     """What a row's query gives for the new key of row `other`; nothing for rows after it, and in later stretches."""
     key = tl.load(qkv + (other * 3 + 1) * H * E + head * E + e).to(tl.float32)
@@ -184,13 +196,7 @@ def self_attention_kernel(
         seen = t < known
         k = tl.load(keys + cache + t[:, None] * E + e[None, :], mask=seen[:, None], other=0.0)
         v = tl.load(values + cache + t[:, None] * E + e[None, :], mask=seen[:, None], other=0.0)
-        scores = tl.where(seen, tl.sum(k.to(tl.float32) * q[None, :], 1), float("-inf"))
-        highest = tl.maximum(top, tl.max(scores, 0))
-        weights = tl.exp(scores - highest)
-        shrink = tl.exp(top - highest)
-        total = total * shrink + tl.sum(weights[:, None] * v.to(tl.float32), 0)
-        norm = norm * shrink + tl.sum(weights, 0)
-        top = highest
+        top, norm, total = hear_further(q, k, v, seen, top, norm, total)
     part = owner * SPLITS + split
     tl.store(part_sum + part * E + e, total)
     tl.store(part_top + part, top)
