@@ -142,24 +142,22 @@ def test_drafts_start_with_the_first_source_and_resume_after_a_match() -> None:
 
 def test_offers_are_short_after_a_refusal_and_rarer_while_they_fail() -> None:
     source = list(range(100))
-    proposer = Proposer([source])
+    proposer = Proposer([source], short=7)
     assert proposer.propose([], 200) == source
     proposer.learn(11, 100, 10)  # cut short
     assert proposer.propose([4, 5], 200) == source[6:13]
     proposer.learn(13, 7, 7)  # confirmed whole: the rest
     assert proposer.propose([4, 5], 200) == source[6:]
-    for refused in range(2):
-        proposer.learn(14 + refused, 94 - 87 * refused, 0)
-        assert proposer.propose([0] * 20 + [4, 5], 200) == source[6:13], "two refusals without a pause"
-    proposer.learn(30, 7, 0)  # the third: four tokens without an offer
-    assert proposer.propose([0] * 31 + [4, 5], 200) == []
-    assert proposer.propose([0] * 32 + [4, 5], 200) == source[6:13]
-    for _ in range(3):
-        proposer.learn(40, 7, 0)
-    assert proposer.propose([0] * 45 + [4, 5], 200) == []
-    assert proposer.propose([0] * 46 + [4, 5], 200) == source[6:13], "never more than eight"
+    for written, pause in ((14, 2), (20, 4), (30, 8), (40, 8)):
+        proposer.learn(written, 7, 0)
+        last = [0] * (written + pause - 3) + [4, 5]
+        assert proposer.propose(last, 200) == [], f"{pause} tokens without an offer"
+        assert proposer.propose([0, *last], 200) == source[6:13]
     proposer.learn(50, 3, 3)  # a source's last three tokens say little
     assert proposer.propose([0] * 50 + [4, 5], 200) == source[6:13]
+    proposer.learn(53, 7, 1)
+    proposer.learn(54, 7, 0)
+    assert proposer.propose([0] * 54 + [4, 5], 200) == source[6:13], "two tokens, as after a first refusal"
 
 
 def test_the_byte_cache_lets_go_of_what_was_used_least_recently() -> None:
