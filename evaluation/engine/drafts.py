@@ -37,9 +37,9 @@ class Proposer:
     """Proposals for one window: long where the text is followed, short where it is not.
 
     The first offer is a whole source, and so is what comes after a short one that was confirmed whole. After any other
-    the next is short, and after n in a row of which nothing was confirmed 2ⁿ tokens (at most 8) go without one: a loop of
-    few tokens leads back into a draft at every step, to no avail. `short`: tokens of a short offer, as many as a pass
-    takes at little more than a step's cost.
+    the next is short, and after n in a row of which nothing was confirmed 2ⁿ tokens (at most 8) go without one: a loop
+    of few tokens leads back into a draft at every step, to no avail. `short`: tokens of a short offer, as many as a
+    pass takes at little more than a step's cost.
     """
 
     def __init__(self, sources: Sequence[Sequence[int]], short: int) -> None:
