@@ -17,12 +17,17 @@ TRIED_ROWS = 5
 TOLERANCE = 0.02  # of values around 1: a rounding of bfloat16, two of them
 
 
+def norm(x: torch.Tensor, pair: Pair) -> torch.Tensor:
+    """Layer norm over the last axis."""
+    return F.layer_norm(x, (x.shape[-1],), pair[0], pair[1], 1e-5)
+
+
 def add_norm(x: torch.Tensor, product: torch.Tensor, pair: Pair, bound: float = 0.0) -> torch.Tensor:
     """x[…, d] += product[…, d], in place and then kept within ±bound (0: no bound); returns the layer norm of x."""
     x += product
     if bound:
         x.clamp_(-bound, bound)
-    return F.layer_norm(x, (x.shape[-1],), pair[0], pair[1], 1e-5)
+    return norm(x, pair)
 
 
 def fastest_add_norm(x: torch.Tensor) -> AddNorm | None:

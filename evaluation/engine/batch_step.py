@@ -14,9 +14,9 @@ import torch
 import triton
 from torch.nn import functional as F
 
+from evaluation.engine.add_norm import norm
 from evaluation.engine.batch_kernels import batch_cross_kernel, batch_self_kernel
 from evaluation.engine.kernels import embed_kernel
-from evaluation.engine.model import norm
 from evaluation.engine.norm_kernels import fused_add_norm
 
 MULTIPROCESSORS = 132  # of an H100 or H200

@@ -24,6 +24,9 @@ HEAD_WIDTH = OWN * CLUSTER
 MOST_TOKENS = 8  # in one pass; their input has to lie beside the weights in shared memory
 WIDEST = 8 * THREADS  # of the norms: a thread holds eight values
 FOLDER = Path(__file__).parent / "cuda"
+KERNELS = ("embed", "attend_to_text", "attend_to_sound", "project_out", "feed_up", "feed_down", "score")
+
+_FAILED: dict[tuple[Shape, str], str] = {}  # why kernels could not be made: not tried again in this process
 
 Argument = torch.Tensor | int | None
 
@@ -50,6 +53,7 @@ class Shape:
 
     @classmethod
     def of(cls, tensors: WhisperTensors, rows: int = 1) -> Shape:
+        """The shape of a model and a pass over `rows` tokens."""
         return cls(
             D=tensors.width, F=tensors.decoder[0].fc1[0].shape[0], S=tensors.source_positions,
             T=tensors.target_positions, V=tensors.head.shape[0], BF16=tensors.dtype == torch.bfloat16, ROWS=rows,
@@ -94,6 +98,8 @@ class CudaDecoder:
     compiler's words where it cannot be made.
     """
 
+    pdl = True  # launches may start early
+
     def __init__(
         self, tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, position: torch.Tensor
     ) -> None:
@@ -103,10 +109,9 @@ class CudaDecoder:
         device = self._device = tensors.device
         major, minor = torch.cuda.get_device_capability(device)
         self._kernels = _kernels(Shape.of(tensors, count), f"sm_{major}{minor}", device)
-        self.pdl = True
         self.scores = torch.zeros((count, tensors.head.shape[0]), dtype=torch.float32, device=device)
-        launches = list(launches_of(tensors, caches, tokens, position, self.scores))
-        self._kept = [tensor for launch in launches for tensor in launch.arguments]  # addresses are all that is passed
+        launches = launches_of(tensors, caches, tokens, position, self.scores)
+        # Addresses are all that is passed: the launches keep the tensors.
         self._prepared = [(launch, Packed(launch.arguments)) for launch in launches]
 
     def forward(self) -> None:
@@ -175,12 +180,6 @@ def source(shape: Shape, primitives: Path = FOLDER / "primitives.cuh") -> str:
     """The kernels for one shape, whole."""
     files = (primitives, *(FOLDER / name for name in ("product.cuh", "attention.cuh", "decoder.cu")))
     return "\n".join([shape.prelude(), *(path.read_text(encoding="utf-8") for path in files)])
-
-
-KERNELS = ("embed", "attend_to_text", "attend_to_sound", "project_out", "feed_up", "feed_down", "score")
-
-
-_FAILED: dict[tuple[Shape, str], str] = {}  # why the kernels could not be made: not tried again in this process
 
 
 def _kernels(shape: Shape, architecture: str, device: torch.device) -> dict[str, tuple[Any, int]]:

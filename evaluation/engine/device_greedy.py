@@ -190,11 +190,9 @@ class _DeviceRun:
         for token in draft:
             histories.append(histories[-1].after(token))
         choice = self.rules.choose(scores[len(known) - 1 :], histories)[0]
-        *chosen, last = torch.cat([choice.double(), *asked]).tolist()  # together: the host waits once
+        chosen = torch.cat([*asked, choice.double()]).tolist()  # together: the host waits once
         if asked:
-            self.no_speech = last
-        else:
-            chosen.append(last)
+            self.no_speech = chosen.pop(0)
         agreed = next((i for i, token in enumerate(draft) if chosen[i] != token), len(draft))
         self.confirmed += agreed
         for token in chosen[: agreed + 1][: self.limit - len(self.written)]:

@@ -146,7 +146,7 @@ class WhisperEngine:
     ) -> Kept:
         """`transcribe`, with the windows that can serve as drafts for another model. `spent`: seconds that `hear_first`
         took for it, which belong to its time."""
-        key = (identity, clip.sha256, replace(options, word_times=False))
+        key = _finished_key(clip, options, identity)
         known = self.workspace.finished.get(key) if identity is not None else None
         if known is not None:
             kept = replace(known, transcript=replace(known.transcript, cached=True))
@@ -160,7 +160,7 @@ class WhisperEngine:
 
     def knows(self, clip: Clip, options: TranscribeOptions, identity: Identity) -> bool:
         """Whether what the model with these weights writes for the clip is kept."""
-        return self.workspace.finished.get((identity, clip.sha256, replace(options, word_times=False))) is not None
+        return self.workspace.finished.get(_finished_key(clip, options, identity)) is not None
 
     def _words(
         self, kept: Kept, clip: Clip, options: TranscribeOptions, identity: Identity | None
@@ -201,6 +201,11 @@ class WhisperEngine:
                 self.workspace.heard.put(key, heard)
         reads(heard)  # another model's stream may have made it
         return heard
+
+
+def _finished_key(clip: Clip, options: TranscribeOptions, identity: Identity | None) -> Hashable:
+    """Under which a transcription is kept: with word times or without, they are added to the same one."""
+    return identity, clip.sha256, replace(options, word_times=False)
 
 
 class _Transcription:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -28,24 +28,19 @@ def fastest_step(tensors: WhisperTensors) -> MakeStep:
 
     def make(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules) -> Step:
         hidden = decode_rows(tensors, caches, rows.token, rows.position, tensors.target_positions)
-        expected = logits(tensors, hidden)
-        for name, decoder in _decoders(kernels, tensors, caches, rows):
 
-            def tried(decoder: Callable[[], Any] = decoder) -> tuple[Step, torch.Tensor]:
-                step = kernels.TritonStep(tensors, decoder(), rows, rules)
-                done = rows.done.clone()
-                rows.done.fill_(False)  # a batch leaves out rows that are done, and parked rows are
-                try:
-                    step.decoder.forward()
-                finally:
-                    rows.done.copy_(done)
-                return step, step.scores
+        def tried(decoder: Callable[[], Any]) -> tuple[Step, torch.Tensor]:
+            step = kernels.TritonStep(tensors, decoder(), rows, rules)
+            done = rows.done.clone()
+            rows.done.fill_(False)  # a batch leaves out rows that are done, and parked rows are
+            try:
+                step.decoder.forward()
+            finally:
+                rows.done.copy_(done)
+            return step, step.scores
 
-            found = _agreeing(name, tried, expected)
-            if found is not None:
-                step: Step = found
-                return step
-        return make_plain_step(tensors, caches, rows, rules)
+        step: Step | None = _first_agreeing(_decoders(kernels, tensors, caches, rows), tried, logits(tensors, hidden))
+        return step or make_plain_step(tensors, caches, rows, rules)
 
     return make
 
@@ -56,7 +51,9 @@ def _decoders(
     """What can write the logits of a step, fastest first."""
     given = (tensors, caches, rows.token, rows.position)
     if len(rows.token) > kernels.MOST_ROWS:
-        yield "decoder of a batch", lambda: _batch_decoder(*given, rows.done)
+        from evaluation.engine.batch_step import BatchDecoder
+
+        yield "decoder of a batch", lambda: BatchDecoder(*given, rows.done)
         return
     if _in_cuda(tensors, caches):
         yield "CUDA decoder", lambda: cuda_step.CudaDecoder(*given)
@@ -72,19 +69,15 @@ def fastest_span(tensors: WhisperTensors) -> MakeSpan:
 
     def make(tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: torch.Tensor) -> Span:
         plain = make_plain_span(tensors, caches, tokens, first)
-        for name, span in _spans(kernels, tensors, caches, tokens[0], first):
 
-            def tried(span: Callable[[], Span] = span) -> tuple[Span, torch.Tensor]:
-                made = span()
-                plain.run()
-                made.run()
-                return made, made.scores
+        def tried(span: Callable[[], Span]) -> tuple[Span, torch.Tensor]:
+            made = span()
+            plain.run()
+            made.run()
+            return made, made.scores
 
-            found = _agreeing(name, tried, plain.scores)
-            if found is not None:
-                chosen: Span = found
-                return chosen
-        return plain
+        span: Span | None = _first_agreeing(_spans(kernels, tensors, caches, tokens[0], first), tried, plain.scores)
+        return span or plain
 
     return make
 
@@ -128,12 +121,6 @@ def _kernels(tensors: WhisperTensors) -> Any:
     return triton_step if triton_step.suits(tensors) else None
 
 
-def _batch_decoder(*given: Any) -> Any:
-    from evaluation.engine.batch_step import BatchDecoder
-
-    return BatchDecoder(*given)
-
-
 def _in_cuda(tensors: WhisperTensors, caches: Caches) -> bool:
     """Whether the decoder in CUDA is worth a try."""
     return _hopper(tensors) and cuda_step.installed() and cuda_step.suits(tensors, caches)
@@ -144,15 +131,20 @@ def _hopper(tensors: WhisperTensors) -> bool:
     return tensors.device.type == "cuda" and torch.cuda.get_device_capability(tensors.device) >= (9, 0)
 
 
-def _agreeing(name: str, tried: Callable[[], tuple[Any, torch.Tensor]], expected: torch.Tensor) -> Any:
-    """What `tried` made if it ran and its scores are the expected ones, else None."""
-    try:
-        made, scores = tried()
-        error = float((scores - expected).abs().max() / expected.abs().max().clamp(min=1.0))
-        if error <= TOLERANCE:
-            return made
-        reason = f"its logits differ by {error:.2g}"
-    except Exception as failure:  # a compiler raises what it likes; the plain twin always works
-        reason = f"{type(failure).__name__}: {failure}"
-    log.warning("The %s is not used on this device (%s).", name, reason)
+def _first_agreeing(
+    candidates: Iterable[tuple[str, Callable[[], Any]]],
+    tried: Callable[[Callable[[], Any]], tuple[Any, torch.Tensor]],
+    expected: torch.Tensor,
+) -> Any:
+    """What `tried` makes of the first candidate that runs and whose scores are the expected ones; None without one."""
+    for name, candidate in candidates:
+        try:
+            made, scores = tried(candidate)
+            error = float((scores - expected).abs().max() / expected.abs().max().clamp(min=1.0))
+            if error <= TOLERANCE:
+                return made
+            reason = f"its logits differ by {error:.2g}"
+        except Exception as failure:  # a compiler raises what it likes; the plain twin always works
+            reason = f"{type(failure).__name__}: {failure}"
+        log.warning("The %s is not used on this device (%s).", name, reason)
     return None

@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional as F
 
 from evaluation.attention import repeatable
-from evaluation.engine.add_norm import AddNorm, fastest_add_norm
+from evaluation.engine.add_norm import AddNorm, fastest_add_norm, norm
 from evaluation.engine.cpu import attend, linear, linear_gelu
-from evaluation.engine.tensors import Attention, Layer, Pair, WhisperTensors
+from evaluation.engine.tensors import Attention, Layer, WhisperTensors
 
 Watch = Callable[[int, torch.Tensor], None]
 FP16_CLAMP = torch.finfo(torch.float16).max - 1000  # transformers clamps the encoder's residuals there
@@ -42,11 +42,6 @@ class Caches:
     @property
     def nbytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in (self.self_kv, self.cross_kv))
-
-
-def norm(x: torch.Tensor, pair: Pair) -> torch.Tensor:
-    """Layer norm over the last axis."""
-    return F.layer_norm(x, (x.shape[-1],), pair[0], pair[1], 1e-5)
 
 
 def look(

@@ -51,11 +51,6 @@ __device__ inline void share(Head<GROUPS>& here, float2 added) {
 
 // A block's positions come in eights, of which a warp has EACH: every WARPS-th. What a lane reads of them, 16 bytes each:
 // of the keys those of row lane / 4 in two halves, as in `product`; of the values eight columns of two rows of the eight.
-template <int EACH>
-struct Positions {
-    uint4 keys[EACH][2], values[EACH][2];
-};
-
 __device__ inline int key_row(int i) { return 8 * (threadIdx.x / 32 + WARPS * i) + threadIdx.x % 32 / 4; }
 __device__ inline int key_column(int half) {
     Lane lane;
@@ -65,6 +60,26 @@ __device__ inline int value_row(int i, int half) {
     return 8 * (threadIdx.x / 32 + WARPS * i) + 4 * half + threadIdx.x % 32 / 8;
 }
 __device__ inline int value_column() { return 8 * (threadIdx.x % 8); }
+
+template <int EACH>
+struct Positions {
+    uint4 keys[EACH][2], values[EACH][2];
+
+    // The first `count` of a block's positions, as `read` reads them, `across` values from one to the next; zeros after
+    // them.
+    template <class Read, class Across>
+    __device__ void load(const u16* first_key, const u16* first_value, Across across, int count, Read read) {
+#pragma unroll
+        for (int n = 0; n < 2 * EACH; n++) {
+            int i = n / 2, half = n % 2;
+            keys[i][half] = values[i][half] = make_uint4(0, 0, 0, 0);
+            if (key_row(i) < count)
+                keys[i][half] = read((const uint4*)(first_key + key_row(i) * across + key_column(half)));
+            if (value_row(i, half) < count)
+                values[i][half] = read((const uint4*)(first_value + value_row(i, half) * across + value_column()));
+        }
+    }
+};
 
 // One token's scores → what this warp found, to all blocks. weights[i]: the score of row lane / 4 of its i-th eight.
 template <int GROUPS, int EACH>

@@ -71,20 +71,13 @@ CLUSTERED attend_to_text(
     auto& here = in_shared<Head<3>>();
     let_next_begin();
     int head = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER, t = threadIdx.x;
-    int now = (int)*(const volatile long long*)position, mine = now - rank * MOST, count = max(0, min(MOST, mine));  // positions before `now`
+    int mine = (int)*(const volatile long long*)position - rank * MOST;  // where in this block the text goes on
+    int count = max(0, min(MOST, mine));
     if (t == 0) begin(here, weight);
     arrive_cluster();
     u64 first = (u64)(head * T + rank * MOST) * E;
     Positions<EACH> positions;
-#pragma unroll
-    for (int n = 0; n < 2 * EACH; n++) {
-        int i = n / 2, half = n % 2;
-        positions.keys[i][half] = positions.values[i][half] = make_uint4(0, 0, 0, 0);
-        if (key_row(i) < count)
-            positions.keys[i][half] = *(const uint4*)(keys + first + key_row(i) * E + key_column(half));
-        if (value_row(i, half) < count)
-            positions.values[i][half] = *(const uint4*)(values + first + value_row(i, half) * E + value_column());
-    }
+    positions.load(keys + first, values + first, E, count, [](const uint4* p) { return *p; });
     Input<D, true> input;
     input.load(gains, shifts);
     int pair = t % (3 * OWN / 2);
@@ -110,8 +103,8 @@ CLUSTERED attend_to_text(
     join(here, heard);
 }
 
-// heard[ROWS, D] = attention to the window, norm and query included. Position p of a head's keys and values, E columns, lies
-// head·across_heads + p·across_positions values on.
+// heard[ROWS, D] = attention to the window, norm and query included. Position p of a head's keys and values, E columns,
+// lies head·across_heads + p·across_positions values on.
 CLUSTERED attend_to_sound(
     const u16* x, const u16* weight, const u16* bias, const u16* gains, const u16* shifts, const u16* keys,
     const u16* values, u16* heard, int across_heads, int across_positions
@@ -124,17 +117,7 @@ CLUSTERED attend_to_sound(
     arrive_cluster();
     u64 first = (u64)head * across_heads + (u64)rank * MOST * across_positions;
     Positions<EACH> positions;
-#pragma unroll
-    for (int n = 0; n < 2 * EACH; n++) {
-        int i = n / 2, half = n % 2;
-        positions.keys[i][half] = positions.values[i][half] = make_uint4(0, 0, 0, 0);
-        if (key_row(i) < count)
-            positions.keys[i][half] =
-                load_once((const uint4*)(keys + first + (u64)key_row(i) * across_positions + key_column(half)));
-        if (value_row(i, half) < count)
-            positions.values[i][half] =
-                load_once((const uint4*)(values + first + (u64)value_row(i, half) * across_positions + value_column()));
-    }
+    positions.load(keys + first, values + first, (u64)across_positions, count, load_once);
     Input<D, true> input;
     input.load(gains, shifts);
     float2 added = widen(*(const u32*)(bias + head * E + rank * OWN + t % (OWN / 2) * 2));
