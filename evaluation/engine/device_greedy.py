@@ -15,6 +15,7 @@ from evaluation.engine.greedy import Decoded
 from evaluation.engine.model import Caches, decode_span, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors
+from evaluation.engine.turns import to_host
 from merger.errors import Cancelled
 
 STEPS_PER_LOOK = 8  # the host waits for the device once in so many tokens; at most that many are decoded in vain
@@ -190,7 +191,7 @@ class _DeviceRun:
         for token in draft:
             histories.append(histories[-1].after(token))
         choice = self.rules.choose(scores[len(known) - 1 :], histories)[0]
-        chosen = torch.cat([*asked, choice.double()]).tolist()  # together: the host waits once
+        chosen = to_host(torch.cat([*asked, choice.double()])).tolist()  # together: the host waits once
         if asked:
             self.no_speech = chosen.pop(0)
         agreed = next((i for i, token in enumerate(draft) if chosen[i] != token), len(draft))

@@ -60,6 +60,15 @@ def look(
     return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, is_causal=causal)
 
 
+def listen(q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Attention of an encoder's q[b, h, s, e] to keys, values[b, h, s, e].
+
+    For one window on a GPU by the kernel that `generate` uses as we call it, so that near ties fall as they fall there
+    (docs/live.md, "Exactness"); for several by whichever torch holds for the fastest, which takes a tenth less time.
+    """
+    return look(q, keys, values) if len(q) == 1 else attend(q, keys, values)
+
+
 def heads_first(x: torch.Tensor, heads: int) -> torch.Tensor:
     """[b, t, d] → [b, h, t, e]."""
     return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
@@ -96,7 +105,7 @@ def encode(tensors: WhisperTensors, features: torch.Tensor) -> torch.Tensor:
 
 def encoder_layer(tensors: WhisperTensors, layer: Layer, x: torch.Tensor) -> torch.Tensor:
     """One encoder block on x[b, t, d]."""
-    heard = attend(*project(norm(x, layer.attn_norm), layer.attn, tensors.encoder_heads))
+    heard = listen(*project(norm(x, layer.attn_norm), layer.attn, tensors.encoder_heads))
     x = x + linear(heard.transpose(1, 2).flatten(2), *layer.attn.out)
     x = feed_forward(x, layer)
     return x.clamp(-FP16_CLAMP, FP16_CLAMP) if x.dtype == torch.float16 else x
@@ -111,7 +120,7 @@ def encoder_layers(tensors: WhisperTensors, x: torch.Tensor, add_norm: AddNorm) 
     norms = [*(layer.attn_norm for layer in tensors.encoder[1:]), tensors.encoder_norm]
     normed = norm(x, tensors.encoder[0].attn_norm)
     for layer, after in zip(tensors.encoder, norms, strict=True):
-        heard = attend(*project(normed, layer.attn, tensors.encoder_heads))
+        heard = listen(*project(normed, layer.attn, tensors.encoder_heads))
         normed = add_norm(x, linear(heard.transpose(1, 2).flatten(2), *layer.attn.out), layer.mlp_norm, 0.0)
         normed = add_norm(x, linear(linear_gelu(normed, *layer.fc1), *layer.fc2), after, bound)
     return normed

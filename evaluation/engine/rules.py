@@ -114,7 +114,7 @@ class Rules:
         rival = None
         if self.timestamps:
             demands = torch.tensor([[d.text_from, d.stamps_from, d.last] for d in (h.demand() for h in histories)])
-            text_from, stamps_from, last = demands.to(self.device).unsqueeze(-1).unbind(1)
+            text_from, stamps_from, last = demands.to(self.device, non_blocking=True).unsqueeze(-1).unbind(1)
             rival = mask_timestamps(scores, self.ids, self.vocabulary.timestamp_begin, text_from, stamps_from, last)
         if not want_margins:
             return scores.argmax(dim=-1), None

@@ -8,6 +8,8 @@ from collections import Counter
 
 import torch
 
+from evaluation.engine.turns import wait
+
 STREAMS = 16  # of torch's pool of 32; more models than that are not in memory at once
 
 _lock = threading.Lock()
@@ -46,7 +48,7 @@ def settle(device: torch.device) -> None:
     if device.type == "cuda":
         stream = torch.cuda.current_stream(device)
         if stream != torch.cuda.default_stream(device):
-            stream.synchronize()
+            wait(stream)
 
 
 def reads(tensor: torch.Tensor) -> None:

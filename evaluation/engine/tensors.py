@@ -6,7 +6,8 @@ changes what the engine computes, and captured CUDA graphs stay valid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -81,11 +82,11 @@ class WhisperTensors:
 
     def pointers(self) -> tuple[int, ...]:
         """Addresses of all weights: equal before and after an in-place merge, so that a replayed graph reads them."""
-        return tuple(tensor.data_ptr() for tensor in self._all())
+        return tuple(tensor.data_ptr() for tensor in self._all)
 
     def nbytes(self) -> int:
         """Size of the distinct weights in bytes."""
-        return sum({t.data_ptr(): t.numel() * t.element_size() for t in self._all()}.values())
+        return sum({t.data_ptr(): t.numel() * t.element_size() for t in self._all}.values())
 
     def decoder_step_nbytes(self) -> int:
         """Bytes of weights that one decoded token has to read: the floor of a decode step, without the caches."""
@@ -96,8 +97,9 @@ class WhisperTensors:
         """Bytes of the keys and values of one window's cross-attention, which one decoded token has to read too."""
         return 2 * len(self.decoder) * self.source_positions * self.width * self.dtype.itemsize
 
+    @cached_property
     def _all(self) -> list[torch.Tensor]:
-        return _tensors(self)
+        return [tensor for field in fields(self) for tensor in _tensors(getattr(self, field.name))]
 
 
 def _tensors(node: Any) -> list[torch.Tensor]:
@@ -107,7 +109,7 @@ def _tensors(node: Any) -> list[torch.Tensor]:
         return [tensor for part in node for tensor in _tensors(part)]
     if isinstance(node, Attention):  # `fused` is a second view of q, k, v
         return _tensors((node.q, node.k, node.v, node.out))
-    if isinstance(node, (Layer, WhisperTensors)):
+    if isinstance(node, Layer):
         return [tensor for part in vars(node).values() for tensor in _tensors(part)]
     return []
 

@@ -1,15 +1,15 @@
 """Several models at the same time on one device: whether that saves time, and how it is done.
 
-Each model has a thread, and on a GPU a stream, caches and captured graphs of its own.
+Each model has on the CPU a thread of its own, on a GPU a stream, caches and captured graphs.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Generic, Literal, TypeVar
 
@@ -18,6 +18,7 @@ import torch
 from evaluation.engine.backend import Backend, CpuBackend
 from evaluation.engine.cpu import fix_threads, threads
 from evaluation.engine.model import encoder_layer
+from evaluation.engine.turns import take_turns, wait
 from evaluation.transcriber import CancelPoll
 
 Name = TypeVar("Name", bound=Hashable)
@@ -71,15 +72,17 @@ def apart(backends: Sequence[Backend]) -> bool:
 
 
 def run(works: Mapping[Name, Work[Result]], cancelled: CancelPoll | None = None) -> dict[Name, Result]:
-    """Do all works at the same time, each in a thread of its own.
+    """Do all works at the same time: on the CPU each in a thread of its own with its share of torch's threads, on a GPU
+    by turns in the calling thread, each on its backend's stream, which no other may have.
 
     What the calling thread has launched is finished before they begin, and everything that they have launched when this
     returns. The first failure, Cancelled among them, stops the others and is raised once all of them have stopped.
-    Backends must not share a stream. On the CPU each work has its share of torch's threads.
     """
     group = _Group(works, cancelled)
-    with threads(group.threads if group.device.type == "cpu" else None):
-        group.run()
+    if next(iter(works.values())).backend.stream is None:
+        group.run_in_threads()
+    else:
+        group.run_by_turns()
     if group.failures:
         failure = group.failures[0]
         group.failures.clear()
@@ -95,56 +98,56 @@ class _Group(Generic[Name, Result]):
 
     def __init__(self, works: Mapping[Name, Work[Result]], cancelled: CancelPoll | None) -> None:
         self.works, self._cancelled = works, cancelled
-        self.device = next(iter(works.values())).backend.tensors.device
-        self.threads = max(1, torch.get_num_threads() // len(works))
+        self._threads = max(1, torch.get_num_threads() // len(works))
         self.results: dict[Name, Result] = {}
         self.failures: list[BaseException] = []
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._begun: torch.cuda.Event | None = None
 
-    def run(self) -> None:
-        if self.device.type == "cuda":
-            self._begun = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._begun.record(torch.cuda.current_stream(self.device))  # type: ignore[no-untyped-call]
+    def run_in_threads(self) -> None:
         running: list[threading.Thread] = []
-        try:
-            for name, work in self.works.items():
-                thread = threading.Thread(target=self._carry_out, args=(name, work), name=f"model {name}")
-                thread.start()
-                running.append(thread)
-            for thread in running:
-                thread.join()
-        except BaseException:
-            self._stop.set()
-            raise
-        finally:
-            for thread in running:
-                thread.join()
+        with threads(self._threads):
+            try:
+                for name, work in self.works.items():
+                    thread = threading.Thread(target=self._in_thread, args=(name, work), name=f"model {name}")
+                    thread.start()
+                    running.append(thread)
+                for thread in running:
+                    thread.join()
+            except BaseException:
+                self._stop.set()
+                raise
+            finally:
+                for thread in running:
+                    thread.join()
+
+    def _in_thread(self, name: Name, work: Work[Result]) -> None:
+        with torch.inference_mode():  # belongs to a thread
+            fix_threads(self._threads)
+            self._carry_out(name, work)
+
+    def run_by_turns(self) -> None:
+        device = next(iter(self.works.values())).backend.tensors.device
+        with torch.inference_mode(), torch.cuda.device(device):
+            begun = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            begun.record(torch.cuda.current_stream(device))  # type: ignore[no-untyped-call]
+            take_turns([partial(self._on_stream, name, work, begun) for name, work in self.works.items()])
+
+    def _on_stream(self, name: Name, work: Work[Result], begun: torch.cuda.Event) -> None:
+        stream = work.backend.stream
+        assert stream is not None
+        with torch.cuda.stream(stream):
+            stream.wait_event(begun)  # type: ignore[no-untyped-call]
+            self._carry_out(name, work)
+            wait(stream)
 
     def _carry_out(self, name: Name, work: Work[Result]) -> None:
         try:
-            # What torch.inference_mode and the current device are belongs to a thread.
-            with torch.inference_mode(), self._beside_others(work.backend):
-                self.results[name] = work.run(self._poll)
+            self.results[name] = work.run(self._poll)
         except BaseException as failure:
             with self._lock:
                 self.failures.append(failure)
             self._stop.set()
-
-    @contextmanager
-    def _beside_others(self, backend: Backend) -> Iterator[None]:
-        stream = backend.stream
-        if stream is None or self._begun is None:
-            fix_threads(self.threads)
-            yield
-            return
-        with torch.cuda.device(self.device), torch.cuda.stream(stream):
-            stream.wait_event(self._begun)  # type: ignore[no-untyped-call]
-            try:
-                yield
-            finally:
-                stream.synchronize()
 
     def _poll(self) -> bool:
         """`cancelled` is asked by one thread at a time, and not again once it has said yes."""

@@ -168,7 +168,7 @@ def test_a_pass_over_a_few_tokens_follows_its_twin(live: LiveMerge, length: int)
             first.fill_(place)
             captured()
             scores.append(span.scores.clone())
-    assert span.run.__module__ == fastest_span.__module__, "the kernels were not used"
+    assert span.run.__module__ != make_plain_span.__module__, "the kernels were not used"
     for plain, ours in zip(scores[:4], scores[4:], strict=True):
         assert float((plain - ours).abs().max()) <= 0.005 * float(plain.abs().max())
 

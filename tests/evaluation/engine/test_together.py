@@ -6,14 +6,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from evaluation.engine import streams, together
+from evaluation.engine import streams, together, turns
 from evaluation.engine.backend import CpuBackend
 from evaluation.engine.byte_cache import ByteCache
 from evaluation.engine.cpu import threads
@@ -21,6 +21,7 @@ from evaluation.engine.model import Caches
 from evaluation.engine.tensors import collect
 from evaluation.engine.together import Work
 from merger.errors import Cancelled
+from tests.evaluation.engine.fake_gpu import FakeEvents, FakeStream
 from tests.evaluation.engine.tiny_whisper import make_module
 
 GPU = torch.device("cuda:0")
@@ -30,20 +31,6 @@ GPU = torch.device("cuda:0")
 def backends() -> list[CpuBackend]:
     made = [collect(make_module(seed)) for seed in range(3)]
     return [CpuBackend(tensors, Caches(tensors, 1)) for tensors in made]
-
-
-@dataclass
-class FakeStream:
-    """A stream that notes what is asked of it."""
-
-    cuda_stream: int = 0
-    asked: list[str] = field(default_factory=list)
-
-    def wait_event(self, event: object) -> None:
-        self.asked.append("waits")
-
-    def synchronize(self) -> None:
-        self.asked.append("settles")
 
 
 @dataclass
@@ -150,27 +137,31 @@ def test_on_a_gpu_each_stream_waits_for_what_was_before_and_is_waited_for(monkey
         yield
 
     caller = object()
-    recorded: list[object] = []
-    monkeypatch.setattr(torch.cuda, "Event", lambda: SimpleNamespace(record=recorded.append))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: caller)
+    events = FakeEvents(monkeypatch, caller)
     monkeypatch.setattr(torch.cuda, "device", entering)
     monkeypatch.setattr(torch.cuda, "stream", entering)
     made = [FakeGpu(FakeStream(i)) for i in range(2)]
-    meet = threading.Barrier(2, timeout=20)
+    order: list[str] = []
 
-    def right(poll: Callable[[], bool]) -> None:
-        made[0].stream.asked.append("runs")
-        meet.wait()
+    def right(poll: Callable[[], bool]) -> bool:
+        order.append("right begins")
+        turns.wait(made[0].stream)  # type: ignore[arg-type]
+        order.append("right goes on")
+        assert torch.is_inference_mode_enabled()
+        return poll()
 
     def wrong(poll: Callable[[], bool]) -> None:
-        made[1].stream.asked.append("runs")
-        meet.wait()
+        order.append("wrong begins")
+        turns.wait(made[1].stream)  # type: ignore[arg-type]
+        order.append("wrong fails")
         raise ValueError
 
     with pytest.raises(ValueError):
         together.run({"right": Work(made[0], right), "wrong": Work(made[1], wrong)})  # type: ignore[arg-type]
-    assert recorded == [caller] and entered.count(GPU) == 2
-    assert all(one.stream in entered and one.stream.asked == ["waits", "runs", "settles"] for one in made)
+    assert order == ["right begins", "wrong begins", "right goes on", "wrong fails"]
+    assert events.recorded == [caller, *(one.stream for one in made), *(one.stream for one in made)]
+    assert entered == [GPU, *(one.stream for one in made)]
+    assert [one.stream.asked for one in made] == [["waits"], ["waits"]]
 
 
 def test_on_a_gpu_the_rule_is_the_second_level_cache(monkeypatch: pytest.MonkeyPatch) -> None:

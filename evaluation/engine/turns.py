@@ -1,0 +1,89 @@
+"""Several models in one thread on a GPU: while one waits for the device, the next goes on.
+
+Threads would do the same, but wait for each other at Python's lock (docs/lab-book/live.md).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import torch
+from greenlet import getcurrent, greenlet
+
+_of_thread = threading.local()
+
+
+def wait(stream: torch.cuda.Stream) -> None:
+    """Wait until the device has done what was launched on the stream. Within `take_turns` others go on meanwhile."""
+    turns: _Turns | None = getattr(_of_thread, "turns", None)
+    if turns is None:
+        stream.synchronize()
+    else:
+        turns.wait(stream)
+
+
+def to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor on the host, once it is there: see `wait`."""
+    if not tensor.is_cuda:
+        return tensor
+    host = torch.empty_like(tensor, device="cpu", pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    wait(torch.cuda.current_stream(tensor.device))
+    return host
+
+
+def take_turns(works: Sequence[Callable[[], None]]) -> None:
+    """Do all of them in the calling thread; they must not raise. At every `wait` of one the next is resumed.
+
+    What belongs to a thread they share: torch's current stream is put back when one is resumed, nothing else is. So
+    `torch.inference_mode` has to be entered around this call, not only within a work.
+    """
+    turns = _Turns(works)
+    _of_thread.turns = turns
+    try:
+        turns.run()
+    finally:
+        del _of_thread.turns
+
+
+class _Turns:
+    def __init__(self, works: Sequence[Callable[[], None]]) -> None:
+        self._hub = getcurrent()
+        self._waiting: deque[tuple[greenlet, torch.cuda.Event | None]] = deque((greenlet(one), None) for one in works)
+        self._ending = False
+
+    def run(self) -> None:
+        try:
+            while self._waiting:
+                self._let_one_be_ready()
+                work, _ = self._waiting.popleft()
+                event = work.switch()
+                if not work.dead:
+                    self._waiting.append((work, event))
+        finally:
+            self._ending = True  # after an interruption here the others unwind, and wait where they are
+            for work, _ in self._waiting:
+                work.throw()
+
+    def _let_one_be_ready(self) -> None:
+        """Bring one that need not wait to the front, or wait for the one that has waited longest."""
+        for _ in range(len(self._waiting)):
+            _, event = self._waiting[0]
+            if event is None or event.query():  # type: ignore[no-untyped-call]
+                return
+            self._waiting.rotate(-1)
+        event = self._waiting[0][1]
+        if event is not None:
+            event.synchronize()
+
+    def wait(self, stream: torch.cuda.Stream) -> None:
+        if self._ending:
+            stream.synchronize()
+            return
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(stream)  # type: ignore[no-untyped-call]
+        current = torch.cuda.current_stream()
+        self._hub.switch(event)
+        torch.cuda.set_stream(current)
