@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from evaluation.engine import cuda_step
+from evaluation.engine.cuda_kernels import hopper, installed
 from evaluation.engine.device_greedy import SPANS, MakeSpan, MakeStep, Span, make_plain_span, make_plain_step
 from evaluation.engine.device_loop import Rows, Step
 from evaluation.engine.model import Caches, decode_rows, logits
@@ -57,7 +58,7 @@ def _decoders(
         return
     if _in_cuda(tensors, caches):
         yield "CUDA decoder", lambda: cuda_step.CudaDecoder(*given)
-    yield "Triton decoder", lambda: kernels.TritonDecoder(*given, dependent_launch=_hopper(tensors))
+    yield "Triton decoder", lambda: kernels.TritonDecoder(*given, dependent_launch=hopper(tensors.device))
 
 
 def fastest_span(tensors: WhisperTensors) -> MakeSpan:
@@ -101,7 +102,7 @@ def _spans(
         def in_triton() -> Span:
             ahead = torch.arange(count, device=tokens.device)
             places = first + ahead
-            launch = _hopper(tensors)
+            launch = hopper(tensors.device)
             decoder = kernels.TritonDecoder(tensors, caches, tokens, places, span=True, dependent_launch=launch)
 
             def run() -> None:
@@ -123,12 +124,7 @@ def _kernels(tensors: WhisperTensors) -> Any:
 
 def _in_cuda(tensors: WhisperTensors, caches: Caches) -> bool:
     """Whether the decoder in CUDA is worth a try."""
-    return _hopper(tensors) and cuda_step.installed() and cuda_step.suits(tensors, caches)
-
-
-def _hopper(tensors: WhisperTensors) -> bool:
-    """Programmatic dependent launch came with compute capability 9.0."""
-    return tensors.device.type == "cuda" and torch.cuda.get_device_capability(tensors.device) >= (9, 0)
+    return hopper(tensors.device) and installed() and cuda_step.suits(tensors, caches)
 
 
 def _first_agreeing(

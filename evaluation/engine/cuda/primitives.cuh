@@ -1,4 +1,4 @@
-// What decoder.cu asks of an NVIDIA GPU (compute capability 9.0 or newer), in PTX: it is compiled without any header.
+// What decoder.cu and hear.cu ask of an NVIDIA GPU (compute capability 9.0 or newer), in PTX: it is compiled without any header.
 
 typedef unsigned int u32;
 typedef unsigned short u16;
@@ -56,9 +56,25 @@ __device__ inline uint4 load_fresh(const uint4* p) {
     return r;
 }
 
+__device__ inline float2 load_fresh(const float2* p) {
+    float2 r;
+    asm volatile("ld.relaxed.gpu.global.v2.f32 {%0, %1}, [%2];" : "=f"(r.x), "=f"(r.y) : "l"(p) : "memory");
+    return r;
+}
+
 __device__ inline u16 load_fresh(const u16* p) {
     u16 r;
     asm volatile("ld.relaxed.gpu.global.u16 %0, [%1];" : "=h"(r) : "l"(p) : "memory");
+    return r;
+}
+
+// What this thread has written is there for whoever learns of it afterwards.
+__device__ inline void publish() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+
+// Returns what was there before.
+__device__ inline int add_to(int* p, int value) {
+    int r;
+    asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], %2;" : "=r"(r) : "l"(p), "r"(value) : "memory");
     return r;
 }
 
@@ -79,16 +95,11 @@ __device__ inline T& in_shared() {
 __device__ inline float shuffle(float value, int from) { return __shfl_sync(~0u, value, from); }
 __device__ inline float shuffle_xor(float value, int mask) { return __shfl_xor_sync(~0u, value, mask); }
 __device__ inline void sync_block() { __syncthreads(); }
+__device__ inline u32 ballot(bool yes) { return __ballot_sync(~0u, yes); }
+__device__ inline int count_bits(u32 bits) { return __popc(bits); }
+__device__ inline float as_float(u32 bits) { return __uint_as_float(bits); }
 
 // ---- copies on their way, and who waits for them (PTX ISA, mbarrier and cp.async.bulk) ----
-
-// A barrier that opens, once, when so many bytes have come.
-__device__ inline void prepare(u64* barrier, int bytes) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
-    asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
-                 : "memory");
-}
 
 __device__ inline void copy_bulk(void* to, const void* from, int bytes, u64* barrier) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
@@ -98,14 +109,35 @@ __device__ inline void copy_bulk(void* to, const void* from, int bytes, u64* bar
                  : "memory");
 }
 
-__device__ inline void wait(u64* barrier) {
+// A barrier that opens again and again: every time `expect` has named a number of bytes and they have come.
+__device__ inline void begin_barrier(u64* barrier) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
+}
+
+__device__ inline void expect(u64* barrier, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+                 : "memory");
+}
+
+// `times`: how often it has opened before the time that is waited for.
+__device__ inline void wait_for(u64* barrier, int times) {
     asm volatile(
         "{.reg .pred done;\n"
-        "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], 0;\n"
-        "@!done bra again;}" ::"r"(shared_address(barrier))
+        "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+        "@!done bra again;}" ::"r"(shared_address(barrier)),
+        "r"(times & 1)
         : "memory"
     );
 }
+
+// A barrier that opens once, when so many bytes have come.
+__device__ inline void prepare(u64* barrier, int bytes) {
+    begin_barrier(barrier);
+    expect(barrier, bytes);
+}
+
+__device__ inline void wait(u64* barrier) { wait_for(barrier, 0); }
 
 // ---- within a cluster of blocks ----
 
@@ -174,4 +206,25 @@ __device__ inline void multiply(Sums& s, u32 a, u32 b, u32 c, u32 d, u32 low, u3
             "%2, %3};"
             : "+f"(s.a), "+f"(s.b), "+f"(s.c), "+f"(s.d)
             : "r"(a), "r"(b), "r"(c), "r"(d), "r"(low), "r"(high));
+}
+
+// Four 8 × 8 matrices from shared memory, each lane giving the address of a row (8i to 8i + 7 of matrix i): values 2t and
+// 2t + 1 of row g of each for lane 4g + t.
+__device__ inline uint4 load_matrices(const u16* row) {
+    uint4 r;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
+                 : "r"(shared_address(row))
+                 : "memory");
+    return r;
+}
+
+// The same with rows and columns exchanged.
+__device__ inline uint4 load_matrices_turned(const u16* row) {
+    uint4 r;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
+                 : "r"(shared_address(row))
+                 : "memory");
+    return r;
 }

@@ -1,4 +1,4 @@
-// What decoder.cu asks of a GPU, on a processor without one: `primitives.cuh` for a C++ compiler.
+// What decoder.cu and hear.cu ask of a GPU, on a processor without one: `primitives.cuh` for a C++ compiler.
 //
 // Every CUDA thread of a cluster is a coroutine; they run in turn, in an order that is drawn anew for every round, and
 // whoever waits gives way. Copies arrive late, after a number of rounds that is drawn too: who reads without having waited
@@ -46,7 +46,7 @@ static float rsqrtf(float x) { return 1.f / sqrtf(x); }
 static Index threadIdx, blockIdx;
 
 namespace emulated {
-constexpr int BLOCK = 256, MOST_BLOCKS = 8, STACK = 64 << 10, MEMORY = 128 << 10;
+constexpr int BLOCK = 256, MOST_BLOCKS = 8, STACK = 64 << 10, MEMORY = 227 << 10;
 
 struct Meeting {  // of a number of threads that all have to come before one goes on
     int come = 0, number = 0;
@@ -68,9 +68,9 @@ struct Thread {
     bool done = false;
 };
 
-struct Barrier {  // an mbarrier for one phase: 64 bits, as on the device
-    int left;     // bytes still to come
-    int prepared;
+struct Barrier {  // an mbarrier: 64 bits, as on the device
+    int left;      // bytes still to come
+    int expected;  // how often bytes were
 };
 struct Copy {
     void* to;
@@ -144,6 +144,18 @@ static float minus_infinity() { return -INFINITY; }
 static uint4 load_once(const uint4* p) { return *p; }
 static uint4 load_fresh(const uint4* p) { return *p; }
 static u16 load_fresh(const u16* p) { return *p; }
+static float2 load_fresh(const float2* p) { return *p; }
+static void publish() {}
+static int add_to(int* p, int value) {
+    *p += value;
+    return *p - value;
+}
+static int count_bits(u32 bits) { return __builtin_popcount(bits); }
+static float as_float(u32 bits) {
+    float r;
+    memcpy(&r, &bits, 4);
+    return r;
+}
 static int max(int a, int b) { return a > b ? a : b; }
 static int min(int a, int b) { return a < b ? a : b; }
 static void let_next_begin() {}
@@ -164,17 +176,29 @@ static float shuffle(float value, int from) {
     return other;
 }
 static float shuffle_xor(float value, int mask) { return shuffle(value, threadIdx.x % 32 ^ mask); }
+static u32 ballot(bool yes) {
+    u32 bits = 0;
+    for (int i = 0; i < 32; i++)
+        if (shuffle(yes, i) != 0) bits |= 1u << i;
+    return bits;
+}
 static void sync_block() { emulated::meet(emulated::mine().all, emulated::BLOCK); }
 
+static void begin_barrier(u64* word) { *(emulated::Barrier*)word = {0, 0}; }
+static void expect(u64* word, int bytes) {
+    auto* barrier = (emulated::Barrier*)word;
+    barrier->left += bytes, barrier->expected++;
+}
 static void prepare(u64* word, int bytes) { *(emulated::Barrier*)word = {bytes, 1}; }
 static long later() { return emulated::rounds + (long)(emulated::dice() % 40); }
 static void copy_bulk(void* to, const void* from, int bytes, u64* word) {
     emulated::copies.push_back({to, from, bytes, (emulated::Barrier*)word, later(), {}});
 }
-static void wait(u64* word) {
+static void wait_for(u64* word, int times) {
     auto* barrier = (volatile emulated::Barrier*)word;
-    while (!barrier->prepared || barrier->left) emulated::give_way();
+    while (barrier->expected <= times || (barrier->expected == times + 1 && barrier->left)) emulated::give_way();
 }
+static void wait(u64* word) { wait_for(word, 0); }
 static void wait_for_peers(u64* word) { wait(word); }
 
 static void arrive_cluster() {
@@ -223,6 +247,30 @@ static void multiply(Sums& s, u32 a, u32 b, u32 c, u32 d, u32 low, u32 high) {
                 *sums[i] += left.x * right.x + left.y * right.y;
             }
     emulated::sync_warp();
+}
+
+static const u16* of_lane(const u16* row, int lane) {
+    u32(*words)[6] = emulated::warp().words;
+    memcpy(words[threadIdx.x % 32], &row, sizeof row);
+    emulated::sync_warp();
+    memcpy(&row, words[lane], sizeof row);
+    emulated::sync_warp();
+    return row;
+}
+static uint4 load_matrices(const u16* row) {
+    u32 found[4];
+    int lane = threadIdx.x % 32;
+    for (int i = 0; i < 4; i++) found[i] = ((const u32*)of_lane(row, 8 * i + lane / 4))[lane % 4];
+    return {found[0], found[1], found[2], found[3]};
+}
+static uint4 load_matrices_turned(const u16* row) {
+    u32 found[4];
+    int lane = threadIdx.x % 32;
+    for (int i = 0; i < 4; i++) {
+        u32 first = of_lane(row, 8 * i + lane % 4 * 2)[lane / 4], second = of_lane(row, 8 * i + lane % 4 * 2 + 1)[lane / 4];
+        found[i] = first | second << 16;
+    }
+    return {found[0], found[1], found[2], found[3]};
 }
 
 // ---- running a kernel ----

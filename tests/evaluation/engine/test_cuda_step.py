@@ -3,39 +3,20 @@ pass. What this cannot show, compilation for a GPU, memory ordering and speed, i
 
 from __future__ import annotations
 
-import ctypes
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 from evaluation.engine import cuda_step
-from evaluation.engine.cuda_step import CLUSTER, KERNELS, Packed, Shape, launches_of
+from evaluation.engine.cuda_step import CLUSTER, launches_of
 from evaluation.engine.model import Caches, decode_span, logits
 from evaluation.engine.tensors import collect
 from merger.live import LiveMerge
 from tests.evaluation.conftest import save_pair
+from tests.evaluation.engine.emulated_kernels import Emulated
 
-EMULATED = Path(__file__).with_name("emulated.hpp")
 TOLERANCE = {torch.float16: 0.005, torch.bfloat16: 0.04}  # of the largest logit
-
-
-def build(shape: Shape, folder: Path) -> ctypes.CDLL:
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no C++ compiler: the CUDA kernels would go untested")
-        pytest.skip("no C++ compiler")
-    program, library = folder / "decoder.cpp", folder / "decoder.so"
-    entries = "\n".join(f"EMULATE({name})" for name in KERNELS)
-    program.write_text(cuda_step.source(shape, EMULATED) + entries, encoding="utf-8")
-    command = [compiler, "-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-o", str(library), str(program)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr[:3000]
-    return ctypes.CDLL(str(library))
 
 
 @torch.inference_mode()
@@ -52,7 +33,7 @@ def test_a_pass_follows_its_twin(dtype: str, heads: int, rows: int, tmp_path: Pa
         torch.manual_seed(heads)
         caches.self_kv.copy_(torch.randn(caches.self_kv.shape))
         caches.cross_kv.copy_(torch.randn(caches.cross_kv.shape))
-    library = build(Shape.of(tensors, rows), tmp_path)
+    emulated = Emulated(cuda_step.program(tensors, rows), tmp_path)
     tokens, position = torch.arange(rows), torch.tensor([0])
     scores = torch.full((rows, len(tensors.head)), float("nan"))
     launches = list(launches_of(tensors, ours, tokens, position, scores))
@@ -60,11 +41,8 @@ def test_a_pass_follows_its_twin(dtype: str, heads: int, rows: int, tmp_path: Pa
     for seed, place in enumerate([53, 258, last] if rows > 1 else [0, 1, 130, 258, last]):
         tokens.add_(11)
         position.fill_(place)
-        for kernel, blocks, arguments in launches:
-            together = CLUSTER if kernel.startswith("attend") else 1
-            run = getattr(library, f"emulate_{kernel}")
-            packed = Packed(arguments)  # to be kept: what is passed are addresses in it
-            assert run(ctypes.c_void_p(packed.address), blocks, together, seed) == 0, "all wait"
+        for launch in launches:
+            emulated.run(launch, seed, CLUSTER if launch.kernel.startswith("attend") else 1)
         expected = logits(tensors, decode_span(tensors, plain, tokens[None], position[0])[0])
         assert float((scores - expected).abs().max()) <= TOLERANCE[tensors.dtype] * float(expected.abs().max())
         assert torch.allclose(ours.self_kv, plain.self_kv, atol=0.05)
