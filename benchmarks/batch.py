@@ -7,7 +7,8 @@ Each figure is one pass over the same windows, encoder included, log-mel exclude
 windows sorted into batches by length, which is its best case.
 
 Random weights never end a text, so each of their windows stops, on both sides alike, after as many tokens as speech of
-its length has: 2 to 25 s at about four tokens a second. `--forced` has every window write 128 tokens instead.
+its length has. They do two kinds of work: `clips` of 2 to 25 s with about four tokens a second, and `full` windows of
+30 s with 128 tokens, as long recordings have them.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from evaluation.engine.continuous import ContinuousBatch
 from evaluation.engine.tensors import collect
 
 TOKENS_PER_SECOND = 4
-SIZES = {"cpu": (1, 4, 8), "cuda": (8, 16, 32, 64)}
-WINDOWS = {"cpu": 24, "cuda": 128}
+SIZES = {"cpu": (1, 4, 8), "cuda": (32, 64, 96, 192)}
+WINDOWS = {"cpu": 24, "cuda": 192}
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=sorted(SHAPES))
     parser.add_argument("--sizes", nargs="+", type=int)
     parser.add_argument("--windows", type=int, help="how many windows are transcribed")
-    parser.add_argument("--forced", action="store_true", help="128 tokens for every window of random weights")
+    parser.add_argument("--work", nargs="+", choices=["clips", "full"], help="of random weights; default: both")
     parser.add_argument("--threads", type=int, help="torch threads on the CPU")
     parser.add_argument("--clips", type=Path, help="npz of int16 clips, where the sample clips cannot be decoded")
     parser.add_argument("--json", type=Path)
@@ -58,7 +59,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=scratch()) as folder:
             bench = Bench(shape, device, Path(folder), options.clips)
             count, sizes = options.windows or WINDOWS[device.type], options.sizes or SIZES[device.type]
-            report[shape] = measure(bench, work_for(bench, count, options.forced), sizes)
+            kinds = ["samples"] if bench.demo else options.work or ["clips", "full"]
+            report[shape] = {kind: measure(bench, work_for(bench, count, kind), sizes) for kind in kinds}
             bench.close()
     text = json.dumps(report, separators=(",", ":"))
     if options.json:
@@ -75,18 +77,21 @@ class Work:
     limits: list[int]
 
 
-def work_for(bench: Bench, count: int, forced: bool) -> Work:
-    """The sample clips over and over; for random weights noise as long as what people say in one breath."""
-    if bench.demo:
+def work_for(bench: Bench, count: int, kind: str) -> Work:
+    """The sample clips over and over; for random weights noise as long as what people say in one breath, or full
+    windows."""
+    if kind == "samples":
         short = [clip for clip in bench.clips if clip.seconds <= 30]
         clips = sorted((short * (count // len(short) + 1))[:count], key=lambda clip: clip.seconds)
         limits = [bench.limit] * count
+    elif kind == "full":
+        clips, limits = synthetic_clips(count, [30.0] * count), [bench.limit] * count
     else:
         dice = random.Random(0)
         clips = synthetic_clips(count, sorted(dice.uniform(2, 25) for _ in range(count)))
         pace = [TOKENS_PER_SECOND * dice.uniform(0.8, 1.2) for _ in range(count)]
         spoken = [round(clip.seconds * one) for clip, one in zip(clips, pace, strict=True)]
-        limits = [bench.limit if forced else min(bench.limit, tokens) for tokens in spoken]
+        limits = [min(bench.limit, tokens) for tokens in spoken]
     return Work([bench.features(clip) for clip in clips], sum(clip.seconds for clip in clips), limits)
 
 

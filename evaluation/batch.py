@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
+from evaluation.engine.batch_windows import HeardWindows, KeyedWindows
 from evaluation.engine.continuous import ContinuousBatch, Written
 from evaluation.engine.engine import WhisperEngine, supported
+from evaluation.engine.kernel_choice import hears_windows
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import collect
 from evaluation.features import WINDOW_SECONDS, content_frames, log_mel
@@ -59,9 +61,9 @@ class BatchTranscriber:
         tensors = self.tensors
         if tensors.device.type == "cpu":
             return CPU_BATCH
-        row = 2 * len(tensors.decoder) * tensors.width * (tensors.source_positions + tensors.target_positions)
+        windows = HeardWindows if hears_windows(tensors, GPU_BATCH) else KeyedWindows
         free = torch.cuda.mem_get_info(tensors.device)[0] * CACHE_SHARE
-        return max(1, min(GPU_BATCH, int(free / (row * tensors.dtype.itemsize))))
+        return max(1, min(GPU_BATCH, int(free / windows.row_nbytes(tensors))))
 
     @cached_property
     def _alone(self) -> Transcriber:

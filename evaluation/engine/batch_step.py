@@ -8,6 +8,7 @@ The matrix products are torch's; attention and what stands between the products 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
 
 import torch
@@ -55,27 +56,27 @@ class BatchDecoder:
     """`forward` writes `scores`, float32 logits [b, vocabulary], of tokens int64[b] at positions int64[b].
 
     Rows that are done (bool[b]) are left out of the attention: their scores are finite and mean nothing. Needs a model
-    that `triton_step.suits`.
+    that `triton_step.suits`. hear(index, q[b, d], out[b, d]): the cross-attention of a layer; None: to the keys and
+    values in the caches.
     """
 
     pdl = False  # torch's own kernels between ours do not wait
 
-    def __init__(self, tensors, caches, tokens, positions, done, tuning: BatchTuning | None = None) -> None:
+    def __init__(
+        self, tensors, caches, tokens, positions, done, tuning: BatchTuning | None = None,
+        hear: Callable[[int, torch.Tensor, torch.Tensor], None] | None = None,
+    ) -> None:  # fmt: skip
         self.tensors, self.caches, self.tokens, self.positions = tensors, caches, tokens, positions
         self.done, self.tuning = done.view(torch.uint8), tuning or BatchTuning()
+        self.hear = hear or KeyedHearing(tensors, caches, self.done, self.tuning)
         self.scores = torch.empty((len(tokens), len(tensors.head)), dtype=torch.float32, device=tensors.device)
-        b, d, heads = len(tokens), tensors.width, tensors.decoder_heads
+        b, d = len(tokens), tensors.width
         kind = {"device": tensors.device, "dtype": tensors.dtype}
         # zeros: what attention leaves out must be finite
         self.x, self.added, self.normed = (torch.zeros((b, d), **kind) for _ in range(3))
         self.asked, self.seen, self.heard = (torch.zeros((b, d), **kind) for _ in range(3))
         self.qkv = torch.zeros((b, 3 * d), **kind)
         self.inner = torch.zeros((b, tensors.decoder[0].fc1[0].shape[0]), **kind)
-        owners, self.cross = b * heads, self.tuning.cross_for(b * heads, tensors.source_positions)
-        parts = owners * self.cross.stretches if self.cross.stretches > 1 else 1
-        self.sums = torch.zeros((parts, d // heads), dtype=torch.float32, device=tensors.device)
-        self.tops, self.norms = (torch.zeros(parts, dtype=torch.float32, device=tensors.device) for _ in range(2))
-        self.arrived = torch.zeros(owners, dtype=torch.int32, device=tensors.device)
 
     def forward(self) -> None:
         """From the tokens to `scores`."""
@@ -91,7 +92,7 @@ class BatchDecoder:
             self._self_attention(index)
             normed = self._residual(self.seen, layer.attn.out, layer.cross_norm)
             product(normed, layer.cross.q, self.asked)
-            self._cross_attention(index)
+            self.hear(index, self.asked, self.heard)
             normed = self._residual(self.heard, layer.cross.out, layer.mlp_norm)
             product(normed, layer.fc1, self.inner)
             torch.ops.aten.gelu_(self.inner)
@@ -113,18 +114,34 @@ class BatchDecoder:
             H=heads, E=width, L=tensors.target_positions, BLOCK=tuning.self_block, num_warps=tuning.warps,
         )  # fmt: skip
 
-    def _cross_attention(self, index) -> None:
+
+class KeyedHearing:
+    """The cross-attention of b rows to the keys and values of their caches; `done` is uint8[b]."""
+
+    def __init__(self, tensors, caches, done, tuning: BatchTuning) -> None:
+        self.tensors, self.caches, self.done, self.tuning = tensors, caches, done, tuning
+        heads, device = tensors.decoder_heads, tensors.device
+        owners = len(done) * heads
+        self.cross = tuning.cross_for(owners, tensors.source_positions)
+        parts = owners * self.cross.stretches if self.cross.stretches > 1 else 1
+        self.sums = torch.zeros((parts, tensors.width // heads), dtype=torch.float32, device=device)
+        self.tops, self.norms = (torch.zeros(parts, dtype=torch.float32, device=device) for _ in range(2))
+        self.arrived = torch.zeros(owners, dtype=torch.int32, device=device)
+
+    def __call__(self, index: int, q: torch.Tensor, out: torch.Tensor) -> None:
+        """Write what the queries q[b, d] of the layer hear to out[b, d]."""
         tensors, heads = self.tensors, self.tensors.decoder_heads
         width = tensors.width // heads
         keys, values = self.caches.cross_kv[index]
         stretches, block, stages = astuple(self.cross)
         blocks = triton.cdiv(tensors.source_positions, block)
-        batch_cross_kernel[(len(self.tokens) * heads, stretches)](
-            self.asked, keys, values, self.done, self.heard, self.sums, self.tops, self.norms, self.arrived,
+        batch_cross_kernel[(len(self.done) * heads, stretches)](
+            q, keys, values, self.done, out, self.sums, self.tops, self.norms, self.arrived,
             width**-0.5, tensors.source_positions, *keys.stride()[:3],
             H=heads, E=width, BLOCK=block, STRETCH=triton.cdiv(blocks, stretches) * block, SPLITS=stretches,
             ALL=triton.next_power_of_2(stretches), STAGES=stages, num_warps=self.tuning.warps,
         )  # fmt: skip
+
 
 
 def product(x: torch.Tensor, pair, out: torch.Tensor) -> None:

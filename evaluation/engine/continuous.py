@@ -13,15 +13,14 @@ from itertools import islice
 
 import torch
 
-from evaluation.engine.device_greedy import STEPS_PER_LOOK, MakeStep, make_plain_step
+from evaluation.engine.batch_windows import INTAKE, KeyedWindows, Windows
+from evaluation.engine.device_greedy import STEPS_PER_LOOK, make_plain_step
 from evaluation.engine.device_loop import Captured, Rows, Start
-from evaluation.engine.kernel_choice import fastest_step
-from evaluation.engine.model import Caches, decode_many, encode, fill_cross, logits
+from evaluation.engine.kernel_choice import fastest_batch
+from evaluation.engine.model import encode, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors
 from merger.errors import Cancelled
-
-INTAKE = 16  # most windows that are encoded together
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,17 @@ class ContinuousBatch:
     merge.
     """
 
-    def __init__(
-        self, tensors: WhisperTensors, rules: Rules, batch: int, make_step: MakeStep | None = None
-    ) -> None:
+    def __init__(self, tensors: WhisperTensors, rules: Rules, batch: int) -> None:
         self.tensors, self.rules, self.batch = tensors, rules, batch
-        self.caches = Caches(tensors, batch)
         self.rows = Rows(batch, tensors.target_positions, tensors.device)
         self.rows.park()
-        if make_step is None:
-            make_step = fastest_step(tensors) if tensors.device.type == "cuda" else make_plain_step
-        self._step = Captured(make_step(tensors, self.caches, self.rows, rules), tensors.device)
+        self._windows: Windows
+        if tensors.device.type == "cuda":
+            self._windows, step = fastest_batch(tensors, self.rows, rules)
+        else:
+            windows = self._windows = KeyedWindows(tensors, batch)
+            step = make_plain_step(tensors, windows.memory, self.rows, rules)
+        self._step = Captured(step, tensors.device)
         self._keys: list[Hashable | None] = [None] * batch
         self._no_speech = [0.0] * batch
 
@@ -107,17 +107,13 @@ class ContinuousBatch:
     ) -> None:
         tensors, count = self.tensors, len(taken)
         features = torch.stack([window for _, window in taken]).to(tensors.device, tensors.dtype)
-        fresh = Caches(tensors, count)
-        fill_cross(tensors, encode(tensors, features), fresh)
+        where = torch.tensor(slots, device=tensors.device)
         # All but the last token of the prompt; the first step reads that one and chooses.
         ids = torch.tensor([list(prompt)] * count, device=tensors.device)
-        hidden = decode_many(tensors, fresh, ids, 0)
+        hidden = self._windows.take_in(where, encode(tensors, features), ids)
         known = self.rules.vocabulary.no_speech
         start = logits(tensors, hidden[:, 0]).softmax(dim=-1)
         speechless = [0.0] * count if known is None else start[:, known].tolist()
-        where = torch.tensor(slots, device=tensors.device)
-        self.caches.cross_kv.index_copy_(2, where, fresh.cross_kv)
-        self.caches.self_kv[:, :, where, :, : len(prompt)] = fresh.self_kv[:, :, :, :, : len(prompt)]
         for row, (key, _), probability in zip(slots, taken, speechless, strict=True):
             self._keys[row], self._no_speech[row] = key, probability
         starts = zip(slots, taken, strict=True)

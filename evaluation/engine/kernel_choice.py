@@ -8,15 +8,18 @@ from typing import Any
 
 import torch
 
-from evaluation.engine import cuda_step
+from evaluation.engine import cuda_hear, cuda_step
+from evaluation.engine.batch_windows import HeardWindows, KeyedWindows, Windows
+from evaluation.engine.cuda_hear import Hearing
 from evaluation.engine.cuda_kernels import hopper, installed
 from evaluation.engine.device_greedy import SPANS, MakeSpan, MakeStep, Span, make_plain_span, make_plain_step
 from evaluation.engine.device_loop import Rows, Step
-from evaluation.engine.model import Caches, decode_rows, logits
+from evaluation.engine.model import Caches, Memory, decode_rows, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors
 
 log = logging.getLogger("evaluation.engine")
+HEARD_FROM_WIDTH = 768  # from which reading encoder outputs is faster than keys and values (docs/lab-book/live.md)
 TOLERANCE = 0.05  # of the largest logit; half-precision rounding gives about 0.005
 
 
@@ -28,22 +31,69 @@ def fastest_step(tensors: WhisperTensors) -> MakeStep:
         return make_plain_step
 
     def make(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules) -> Step:
-        hidden = decode_rows(tensors, caches, rows.token, rows.position, tensors.target_positions)
-
-        def tried(decoder: Callable[[], Any]) -> tuple[Step, torch.Tensor]:
-            step = kernels.TritonStep(tensors, decoder(), rows, rules)
-            done = rows.done.clone()
-            rows.done.fill_(False)  # a batch leaves out rows that are done, and parked rows are
-            try:
-                step.decoder.forward()
-            finally:
-                rows.done.copy_(done)
-            return step, step.scores
-
-        step: Step | None = _first_agreeing(_decoders(kernels, tensors, caches, rows), tried, logits(tensors, hidden))
+        step = _agreeing_step(kernels, _decoders(kernels, tensors, caches, rows), tensors, caches, rows, rules)
         return step or make_plain_step(tensors, caches, rows, rules)
 
     return make
+
+
+def fastest_batch(tensors: WhisperTensors, rows: Rows, rules: Rules) -> tuple[Windows, Step]:
+    """What the rows keep of their windows, and their step: of wide models the encoder's output, where the kernel for it
+    can be used, otherwise keys and values."""
+    kernels, count = _kernels(tensors), len(rows.token)
+    if kernels is not None and count > kernels.MOST_ROWS and hears_windows(tensors, count):
+        from evaluation.engine.batch_step import BatchDecoder
+
+        heard = HeardWindows(tensors, count)
+        memory = heard.memory
+        memory.heard.normal_()  # with zeros every attention would agree
+
+        def decoder() -> BatchDecoder:
+            hear = Hearing(tensors, memory.heard, memory.windows, rows.done)
+            return BatchDecoder(tensors, memory, rows.token, rows.position, rows.done, hear=hear)
+
+        candidates = [("decoder of a batch that hears encoder outputs", decoder)]
+        step = _agreeing_step(kernels, candidates, tensors, memory, rows, rules)
+        if step is not None:
+            return heard, step
+        del heard, memory, decoder, candidates
+    keyed = KeyedWindows(tensors, count)
+    return keyed, fastest_step(tensors)(tensors, keyed.memory, rows, rules)
+
+
+def hears_windows(tensors: WhisperTensors, rows: int) -> bool:
+    """Whether a batch of so many rows is worth a try with encoder outputs instead of keys and values."""
+    return (
+        hopper(tensors.device)
+        and installed()
+        and tensors.width >= HEARD_FROM_WIDTH
+        and cuda_hear.suits(tensors, rows)
+    )
+
+
+def _agreeing_step(
+    kernels: Any,
+    decoders: Iterable[tuple[str, Callable[[], Any]]],
+    tensors: WhisperTensors,
+    memory: Memory,
+    rows: Rows,
+    rules: Rules,
+) -> Step | None:
+    """A step with the first decoder whose logits are those of the plain one; None without one."""
+    hidden = decode_rows(tensors, memory, rows.token, rows.position, tensors.target_positions)
+
+    def tried(decoder: Callable[[], Any]) -> tuple[Step, torch.Tensor]:
+        step = kernels.TritonStep(tensors, decoder(), rows, rules)
+        done = rows.done.clone()
+        rows.done.fill_(False)  # a batch leaves out rows that are done, and parked rows are
+        try:
+            step.decoder.forward()
+        finally:
+            rows.done.copy_(done)
+        return step, step.scores
+
+    step: Step | None = _first_agreeing(decoders, tried, logits(tensors, hidden))
+    return step
 
 
 def _decoders(

@@ -7,6 +7,7 @@ e = d / h. Operations and their order are those of transformers' modules, so log
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch.nn import functional as F
@@ -18,6 +19,16 @@ from evaluation.engine.tensors import Attention, Layer, WhisperTensors
 
 Watch = Callable[[int, torch.Tensor], None]
 FP16_CLAMP = torch.finfo(torch.float16).max - 1000  # transformers clamps the encoder's residuals there
+
+
+class Memory(Protocol):
+    """What a decoder has before it: the text, as keys and values, and a window for each row."""
+
+    self_kv: torch.Tensor  # [layers, 2, b, h, positions, e], written in place
+
+    def hear(self, index: int, q: torch.Tensor) -> torch.Tensor:
+        """What the queries q[b, h, t, e] of a layer hear of the first b windows: [b, h, t, e]."""
+        ...
 
 
 class Caches:
@@ -38,6 +49,11 @@ class Caches:
             self.cross_kv = by_position.transpose(3, 4)
         else:
             self.cross_kv = torch.zeros((*shape, positions, width), device=device, dtype=dtype)
+
+    def hear(self, index: int, q: torch.Tensor) -> torch.Tensor:
+        """See `Memory.hear`."""
+        keys, values = self.cross_kv[index]
+        return look(q, keys[: len(q)], values[: len(q)])
 
     @property
     def nbytes(self) -> int:
@@ -147,7 +163,7 @@ def _linear_into(target: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bi
 
 
 def decode_many(
-    tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: int, watch: Watch | None = None
+    tensors: WhisperTensors, caches: Memory, tokens: torch.Tensor, first: int, watch: Watch | None = None
 ) -> torch.Tensor:
     """Hidden states [b, t, d] of tokens[b, t] at positions first…first+t−1; their keys and values go into the caches.
 
@@ -173,15 +189,14 @@ def decode_many(
 
 
 def cross_attend(
-    tensors: WhisperTensors, caches: Caches, index: int, layer: Layer, x: torch.Tensor, watch: Watch | None = None
+    tensors: WhisperTensors, caches: Memory, index: int, layer: Layer, x: torch.Tensor, watch: Watch | None = None
 ) -> torch.Tensor:
     """x[b, t, d] plus what its tokens hear in the window."""
     assert layer.cross is not None and layer.cross_norm is not None
     q = heads_first(linear(norm(x, layer.cross_norm), *layer.cross.q), tensors.decoder_heads)
     if watch is not None:
         watch(index, q)
-    keys, values = caches.cross_kv[index]
-    heard = look(q, keys[: len(x)], values[: len(x)])
+    heard = caches.hear(index, q)
     return x + linear(heard.transpose(1, 2).flatten(2), *layer.cross.out)
 
 
@@ -191,7 +206,7 @@ def additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def decode_rows(
-    tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, positions: torch.Tensor, reach: int
+    tensors: WhisperTensors, caches: Memory, tokens: torch.Tensor, positions: torch.Tensor, reach: int
 ) -> torch.Tensor:
     """One token per row, each row at its own position: hidden states [b, d] of tokens[b] at positions[b].
 
@@ -214,7 +229,7 @@ def decode_rows(
     return norm(x, tensors.decoder_norm)[:, 0]
 
 
-def decode_span(tensors: WhisperTensors, caches: Caches, tokens: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+def decode_span(tensors: WhisperTensors, caches: Memory, tokens: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
     """`decode_many` with `first` (int64, no dimensions) on the device: hidden states [b, t, d] of tokens[b, t].
 
     All positions are looked at and masked, so that the call can be captured in a CUDA graph. Tokens that only pad t are

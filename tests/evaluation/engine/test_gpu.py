@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.engine import WhisperEngine, model
+from evaluation.engine import WhisperEngine, kernel_choice, model
 from evaluation.engine.backend import CudaBackend
+from evaluation.engine.batch_windows import HeardWindows, KeyedWindows
+from evaluation.engine.continuous import ContinuousBatch
 from evaluation.engine.cuda_step import CudaDecoder
 from evaluation.engine.device_greedy import make_plain_span, make_plain_step
 from evaluation.engine.device_loop import Captured, Rows, Start, advance, plain_step
@@ -136,6 +138,26 @@ def test_a_batch_follows_its_twin_and_leaves_out_rows_that_are_done(
         assert float((step.scores - expected)[~gone].abs().max()) <= 0.005 * float(expected.abs().max())
         assert step.scores.isfinite().all()
         gone |= torch.rand(count, device=device) < 0.4
+
+
+@torch.inference_mode()
+def test_a_batch_that_hears_encoder_outputs(live: LiveMerge, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("evaluation.engine.batch_step")
+    tensors, device = collect(live.modules["a"]), torch.device("cuda")
+    vocabulary = Vocabulary.of(live.modules["a"], make_processor().tokenizer)
+    prompt, rules = vocabulary.prompt("ru", "transcribe", False), Rules(vocabulary, False, device)
+    windows = list(enumerate(torch.randn(40, 80, 3000) * 0.3))
+    limits = {key: 5 + 7 * key % 23 for key, _ in windows}  # rows are done, and taken again, at different times
+    written = []
+    for from_width, kind in ((0, HeardWindows), (9999, KeyedWindows)):
+        monkeypatch.setattr(kernel_choice, "HEARD_FROM_WIDTH", from_width)
+        batch = ContinuousBatch(tensors, rules, 12)
+        assert isinstance(batch._windows, kind), "the kernels were not used"
+        texts = [{one.key: one.tokens for one in batch.decode(windows, prompt, limits)} for _ in range(2)]
+        assert texts[0] == texts[1], "the same texts every time"
+        written.append(texts[0])
+    share = sum(written[0][key] == written[1][key] for key in limits) / len(limits)
+    assert share > 0.8, "they differ by more than rounding"
 
 
 @torch.inference_mode()

@@ -1,0 +1,138 @@
+"""What a batch keeps of the windows that its rows hear, and how rows take new ones."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from evaluation.engine import cuda_hear
+from evaluation.engine.cuda_hear import Hearing
+from evaluation.engine.model import Caches, Memory, decode_many, fill_cross, heads_first, look
+from evaluation.engine.tensors import WhisperTensors
+
+INTAKE = 16  # most windows that are encoded together
+
+
+class Windows(Protocol):
+    """Of b rows."""
+
+    @property
+    def memory(self) -> Memory:
+        """What the decoder of the rows has before it."""
+        ...
+
+    def take_in(self, rows: torch.Tensor, heard: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """Give rows, int64[n], windows with encoder outputs heard[n, 1500, d], and decode prompt int64[n, t]; returns
+        its hidden states [n, t, d]."""
+        ...
+
+
+class KeyedWindows:
+    """Keys and values of every layer's cross-attention."""
+
+    def __init__(self, tensors: WhisperTensors, rows: int) -> None:
+        self._tensors, self.memory = tensors, Caches(tensors, rows)
+
+    def take_in(self, rows: torch.Tensor, heard: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """See `Windows.take_in`."""
+        fresh = Caches(self._tensors, len(rows))
+        fill_cross(self._tensors, heard, fresh)
+        hidden = decode_many(self._tensors, fresh, prompt, 0)
+        self.memory.cross_kv.index_copy_(2, rows, fresh.cross_kv)
+        _keep_text(self.memory, rows, fresh, prompt.shape[1])
+        return hidden
+
+    @staticmethod
+    def row_nbytes(tensors: WhisperTensors) -> int:
+        """Bytes of a row."""
+        return _text_nbytes(tensors) + tensors.cross_nbytes()
+
+
+class HeardWindows:
+    """The encoder's output itself, for the cross-attention of `cuda_hear`; raises what `Hearing` does."""
+
+    def __init__(self, tensors: WhisperTensors, rows: int) -> None:
+        self._tensors, self.memory = tensors, SoundMemory(tensors, rows)
+        self._prompts: dict[int, PromptMemory] = {}
+
+    def take_in(self, rows: torch.Tensor, heard: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """See `Windows.take_in`."""
+        self.memory.heard[rows] = heard
+        length = prompt.shape[1]
+        if length not in self._prompts:
+            self._prompts[length] = PromptMemory(self.memory, self._tensors, length)
+        fresh = self._prompts[length]
+        fresh.listen_to(rows)
+        hidden = decode_many(self._tensors, fresh, prompt, 0)
+        _keep_text(self.memory, rows, fresh, length)
+        return hidden
+
+    @staticmethod
+    def row_nbytes(tensors: WhisperTensors) -> int:
+        """Bytes of a row."""
+        sound = tensors.source_positions * (tensors.width + cuda_hear.PAD) * tensors.dtype.itemsize
+        return _text_nbytes(tensors) + sound
+
+
+class SoundMemory:
+    """Encoder outputs heard[rows, 1500, d] in memory as `cuda_hear` wants it; row i hears windows[i], int32[rows]."""
+
+    def __init__(self, tensors: WhisperTensors, rows: int) -> None:
+        self._tensors, device = tensors, tensors.device
+        self.self_kv = _text_caches(tensors, rows, tensors.target_positions)
+        self.heard = cuda_hear.room_for(rows, tensors.source_positions, tensors.width, tensors.dtype, device)
+        self.windows = torch.arange(rows, dtype=torch.int32, device=device)
+
+    def hear(self, index: int, q: torch.Tensor) -> torch.Tensor:
+        """See `Memory.hear`. The plain twin of `Hearing`: with keys and values that are made for this once."""
+        cross = self._tensors.decoder[index].cross
+        assert cross is not None
+        sound = self.heard[self.windows[: len(q)].long()]
+        keys, values = (
+            heads_first(torch.nn.functional.linear(sound, *pair), q.shape[1]) for pair in (cross.k, cross.v)
+        )
+        return look(q, keys, values)
+
+
+class PromptMemory:
+    """A prompt of `length` tokens for at most INTAKE new windows: each of its tokens is a row that hears its window."""
+
+    def __init__(self, memory: SoundMemory, tensors: WhisperTensors, length: int) -> None:
+        count, device = INTAKE * length, tensors.device
+        self._length = length
+        self.self_kv = self._text = _text_caches(tensors, INTAKE, length)
+        self._windows = torch.zeros(count, dtype=torch.int32, device=device)
+        self._idle = torch.ones(count, dtype=torch.bool, device=device)
+        self._q, self._out = (torch.zeros((count, tensors.width), dtype=tensors.dtype, device=device) for _ in range(2))
+        self._hear = Hearing(tensors, memory.heard, self._windows, self._idle)
+
+    def listen_to(self, windows: torch.Tensor) -> None:
+        """From now on the prompts are those of windows int64[n]."""
+        count = len(windows) * self._length
+        self.self_kv = self._text[:, :, : len(windows)]
+        self._windows[:count] = windows.repeat_interleave(self._length)
+        self._idle.fill_(True)
+        self._idle[:count] = False
+
+    def hear(self, index: int, q: torch.Tensor) -> torch.Tensor:
+        """See `Memory.hear`."""
+        windows, heads, length, width = q.shape
+        rows = windows * length
+        self._q[:rows].view(windows, length, heads, width).copy_(q.transpose(1, 2))
+        self._hear(index, self._q, self._out)
+        return self._out[:rows].view(windows, length, heads, width).transpose(1, 2)
+
+
+def _text_caches(tensors: WhisperTensors, rows: int, positions: int) -> torch.Tensor:
+    heads = tensors.decoder_heads
+    shape = (len(tensors.decoder), 2, rows, heads, positions, tensors.width // heads)
+    return torch.zeros(shape, dtype=tensors.dtype, device=tensors.device)
+
+
+def _text_nbytes(tensors: WhisperTensors) -> int:
+    return 2 * len(tensors.decoder) * tensors.target_positions * tensors.width * tensors.dtype.itemsize
+
+
+def _keep_text(memory: Memory, rows: torch.Tensor, fresh: Memory, length: int) -> None:
+    memory.self_kv[:, :, rows, :, :length] = fresh.self_kv[:, :, :, :, :length]
