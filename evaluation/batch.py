@@ -35,7 +35,7 @@ from evaluation.transcriber import (
 from evaluation.vocabulary import Vocabulary
 from evaluation.windows import FRAMES_PER_SECOND, TokenSegment
 
-CPU_BATCH, GPU_BATCH = 8, 96
+CPU_BATCH, GPU_BATCH = 8, 192
 CACHE_SHARE = 0.5  # of the free device memory, for the caches of one batch
 
 

@@ -13,7 +13,6 @@ from dataclasses import astuple, dataclass, replace
 
 import torch
 import triton
-from torch.nn import functional as F
 
 from evaluation.engine.add_norm import norm
 from evaluation.engine.batch_kernels import batch_cross_kernel, batch_self_kernel
@@ -69,9 +68,11 @@ class BatchDecoder:
         self.tensors, self.caches, self.tokens, self.positions = tensors, caches, tokens, positions
         self.done, self.tuning = done.view(torch.uint8), tuning or BatchTuning()
         self.hear = hear or KeyedHearing(tensors, caches, self.done, self.tuning)
-        self.scores = torch.empty((len(tokens), len(tensors.head)), dtype=torch.float32, device=tensors.device)
-        b, d = len(tokens), tensors.width
+        b, d, words = len(tokens), tensors.width, len(tensors.head)
         kind = {"device": tensors.device, "dtype": tensors.dtype}
+        self.scores = torch.empty((b, words), dtype=torch.float32, device=tensors.device)
+        # Whisper's vocabularies are odd numbers; where rows begin at 16 bytes, the library takes a faster kernel.
+        self.rounded = torch.empty((b, -(-words // 8) * 8), **kind)[:, :words]
         # zeros: what attention leaves out must be finite
         self.x, self.added, self.normed = (torch.zeros((b, d), **kind) for _ in range(3))
         self.asked, self.seen, self.heard = (torch.zeros((b, d), **kind) for _ in range(3))
@@ -98,7 +99,8 @@ class BatchDecoder:
             torch.ops.aten.gelu_(self.inner)
             after = layers[index + 1].attn_norm if index + 1 < len(layers) else tensors.decoder_norm
             normed = self._residual(self.inner, layer.fc2, after)
-        self.scores.copy_(F.linear(normed, tensors.head))
+        torch.mm(normed, tensors.head.t(), out=self.rounded)
+        self.scores.copy_(self.rounded)
 
     def _residual(self, x, pair, norm_pair) -> torch.Tensor:
         """x[b, k] through a linear layer, added to the residuals: what the next product reads."""

@@ -26,7 +26,7 @@ KERNELS = ("hear",)
 def program(width: int, heads: int, positions: int, dtype: torch.dtype) -> Program:
     """The kernel for a model's shape."""
     constants = {"D": width, "S": positions, "HEADS": heads, "PAD": PAD, "BF16": int(dtype == torch.bfloat16)}
-    return Program(tuple(constants.items()), ("hear.cu",), KERNELS)
+    return Program(tuple(constants.items()), ("shares.cuh", "hear.cu"), KERNELS)
 
 
 def suits(tensors: WhisperTensors, rows: int) -> bool:

@@ -2,15 +2,11 @@
 // every layer. The projections are on the other side: a query comes multiplied with its head's key weights, and what is
 // found is still to be multiplied with the value weights (DeepSeek-V2, arXiv:2405.04434, section 2.1.2).
 //
-// `cuda_hear.py` declares before this text: D (width), S (positions of the encoder), HEADS, PAD (values between one
-// position and the next), BF16.
-//
-// All tiles of TILE positions of all rows that are not done are divided among the blocks in one sequence, so that every
-// block reads as much as the next. What a block finds of a row that others share is a piece; who ends last joins them.
-// A warp has a WARPS-th of the columns, for the scores as well as for the sums of the positions that they weigh.
+// A block goes through its tiles (`shares.cuh` says which) one after the other, while further ones come. A warp has a
+// WARPS-th of the columns, for the scores as well as for the sums of the positions that they weigh.
 
-constexpr int WARPS = 8, THREADS = 32 * WARPS, TILE = 32, PART = 16, MOST_ROWS = 32 * WARPS, MEMORY = 227 << 10;
-constexpr int TILES = (S + TILE - 1) / TILE, GROUPS = (HEADS + 7) / 8;  // a tensor core multiplies for eight heads
+constexpr int WARPS = 8, THREADS = 32 * WARPS, PART = 16, MOST_ROWS = 32 * WARPS, MEMORY = 227 << 10;
+constexpr int GROUPS = (HEADS + 7) / 8;  // a tensor core multiplies for eight heads
 constexpr int COLUMNS = D / WARPS, STEPS = COLUMNS / 16;
 constexpr int STRIDE = D + PAD, OF_SCORES = TILE + 4, OF_WEIGHTS = TILE + 8;  // other banks for every position or head
 static_assert(D % (16 * WARPS) == 0);
@@ -21,7 +17,7 @@ struct Desk {
     alignas(16) u16 weights[8 * GROUPS * OF_WEIGHTS];
     float factors[8 * GROUPS], tops[HEADS], norms[HEADS];
     u32 living[WARPS];
-    int before;                                // how many have finished their pieces of a row
+    int before;                               // how many have finished their pieces of a row
     u16 rows[MOST_ROWS], windows[MOST_ROWS];  // of those that are not done
 };
 
@@ -35,25 +31,6 @@ struct Room {
     u64 arrived[SLOTS];
 };
 static_assert(sizeof(Room) <= MEMORY);
-
-// The tiles of all rows in sequence, and which of them are whose.
-struct Plan {
-    int blocks, total;
-
-    __device__ int first(int block) const { return block * total / blocks; }
-    __device__ int owner(int tile) const { return ((tile + 1) * blocks - 1) / total; }
-};
-
-// Of one row: the piece of each of the blocks that share it. Two pieces of a block are kept apart.
-struct Pieces {
-    Plan plan;
-    int row, from, to;  // the row's number among those that are not done; its first and last block
-
-    __device__ Pieces(const Plan& plan, int row) : plan(plan), row(row) {
-        from = plan.owner(row * TILES), to = plan.owner(row * TILES + TILES - 1);
-    }
-    __device__ int slot(int block) const { return 2 * block + (plan.first(block) < row * TILES); }
-};
 
 struct Arguments {
     u16* out;            // [rows, HEADS, D]
@@ -202,8 +179,7 @@ __device__ inline void join(Desk& desk, const Arguments& in, const Pieces& piece
             norm += share * found.y;
             shares[(block - pieces.from) * HEADS + head] = share;
         }
-        for (int block = pieces.from; block <= pieces.to; block++)
-            shares[(block - pieces.from) * HEADS + head] /= norm;
+        for (int block = pieces.from; block <= pieces.to; block++) shares[(block - pieces.from) * HEADS + head] /= norm;
     }
     sync_block();
     for (int first = threadIdx.x; first < FOURS; first += AT_ONCE * THREADS) {
@@ -230,8 +206,10 @@ __device__ inline void join(Desk& desk, const Arguments& in, const Pieces& piece
 }
 
 // What was found of a row goes to `out`, or, where other blocks have a share in it, to the pieces.
-__device__ inline void finish(Desk& desk, const Arguments& in, const Pieces& pieces, const Sums (&sums)[STEPS][GROUPS],
-                              const float (&tops)[GROUPS], const float (&norms)[GROUPS]) {
+__device__ inline void finish(
+    Desk& desk, const Arguments& in, const Pieces& pieces, const Sums (&sums)[STEPS][GROUPS],
+    const float (&tops)[GROUPS], const float (&norms)[GROUPS]
+) {
     int row = desk.rows[pieces.row], head = threadIdx.x;
 #pragma unroll
     for (int n = 0; n < GROUPS; n++) {
@@ -264,15 +242,16 @@ __device__ inline void finish(Desk& desk, const Arguments& in, const Pieces& pie
 
 // asked: [rows, HEADS, D]. heard: [windows, TILES * TILE, STRIDE], of which row i hears windows[i]. rows: at most MOST_ROWS; what is done
 // is left out. most: blocks that a row is divided among, or one or two more.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
-    hear(const u16* asked, const u16* heard, const int* windows, const bool* done, u16* out, float* sums,
-         float2* tops_norms, int* finished, int rows, int blocks, int most) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1) hear(
+    const u16* asked, const u16* heard, const int* windows, const bool* done, u16* out, float* sums, float2* tops_norms,
+    int* finished, int rows, int blocks, int most
+) {
     Room& here = in_shared<Room>();
     Arguments in = {out, sums, tops_norms, finished};
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (threadIdx.x < SLOTS) begin_barrier(&here.arrived[threadIdx.x]);
     int living = find_living(here.desk, done, windows, rows);
-    Plan plan = {min(blocks, living * min(most, TILES)), living * TILES};
+    Plan plan(blocks, living, most);
     if ((int)blockIdx.x >= plan.blocks) return;
     int first = plan.first(blockIdx.x), count = plan.first(blockIdx.x + 1) - first;
     if (threadIdx.x == 0)
@@ -301,7 +280,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             score(here, parts, wanted);
             sync_block();  // and nobody reads the tile before this one any more
             if (turn > 0 && threadIdx.x == 0)
-                for (int n = 2 * turn - 2 + SLOTS; n < min(2 * turn + SLOTS, 2 * count); n++) fetch(here, heard, first, n);
+                for (int n = 2 * turn - 2 + SLOTS; n < min(2 * turn + SLOTS, 2 * count); n++)
+                    fetch(here, heard, first, n);
             weigh(here.desk, (first + turn) % TILES * TILE, tops, norms);
             sync_block();
             add(here, parts, found);

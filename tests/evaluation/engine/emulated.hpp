@@ -68,7 +68,7 @@ struct Thread {
     bool done = false;
 };
 
-struct Barrier {  // an mbarrier: 64 bits, as on the device
+struct Barrier {   // an mbarrier: 64 bits, as on the device
     int left;      // bytes still to come
     int expected;  // how often bytes were
 };
@@ -267,7 +267,8 @@ static uint4 load_matrices_turned(const u16* row) {
     u32 found[4];
     int lane = threadIdx.x % 32;
     for (int i = 0; i < 4; i++) {
-        u32 first = of_lane(row, 8 * i + lane % 4 * 2)[lane / 4], second = of_lane(row, 8 * i + lane % 4 * 2 + 1)[lane / 4];
+        u32 first = of_lane(row, 8 * i + lane % 4 * 2)[lane / 4],
+            second = of_lane(row, 8 * i + lane % 4 * 2 + 1)[lane / 4];
         found[i] = first | second << 16;
     }
     return {found[0], found[1], found[2], found[3]};

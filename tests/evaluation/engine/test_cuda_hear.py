@@ -23,7 +23,13 @@ def attended(asked: torch.Tensor, heard: torch.Tensor, windows: torch.Tensor) ->
 @torch.inference_mode()
 @pytest.mark.parametrize(
     ("dtype", "heads", "positions", "rows"),
-    [(torch.float16, 2, 100, 40), (torch.bfloat16, 4, 93, 5), (torch.float16, 18, 40, 3), (torch.float16, 2, 300, 1)],
+    [
+        (torch.float16, 2, 100, 40),
+        (torch.float16, 2, 100, 8),
+        (torch.bfloat16, 4, 93, 5),
+        (torch.float16, 18, 40, 3),
+        (torch.float16, 2, 300, 1),
+    ],
 )
 def test_it_follows_its_twin(dtype: torch.dtype, heads: int, positions: int, rows: int, tmp_path: Path) -> None:
     width = heads * cuda_hear.HEAD_WIDTH
@@ -36,7 +42,7 @@ def test_it_follows_its_twin(dtype: torch.dtype, heads: int, positions: int, row
     asked = (torch.randn(rows, heads, width) * 0.7).to(dtype)
     asked[0] *= 3  # nearly all weight on one position
     expected = attended(asked, heard, windows)
-    for seed, blocks in enumerate([1, 3, 7, 11]):
+    for seed, blocks in enumerate([7, 3, 1, 11]):
         done = torch.rand(rows) < 0.3 if seed else torch.zeros(rows, dtype=torch.bool)
         done[rows // 2] = False
         found = torch.full_like(asked, float("nan"))
