@@ -89,7 +89,7 @@ def parts(bench: Bench) -> dict[str, Any]:
     }
     if isinstance(backend, CudaBackend):
         decoder = backend._decoder
-        for length in (4, 16, 132, 256):
+        for length in (4, 8, 16, 132, 256):
             tokens = [*bench.prompt, *draft][:length]
             found[f"verify_{length}"] = milliseconds(lambda tokens=tokens: decoder.span(tokens, 0), device)
         found["fused_qkv"] = tensors.decoder[0].attn.fused is not None
@@ -97,7 +97,7 @@ def parts(bench: Bench) -> dict[str, Any]:
     found["step_floor_of_bytes"] = round(floor, 4)
     for name, milliseconds_per_step in steps(bench).items():
         found[f"step_{name}"] = milliseconds_per_step
-        if isinstance(milliseconds_per_step, float):
+        if isinstance(milliseconds_per_step, float) and not name.endswith("capture_s"):
             found[f"step_{name}_ratio"] = round(milliseconds_per_step / floor, 2)
     return found
 

@@ -61,9 +61,11 @@ class BatchTranscriber:
         tensors = self.tensors
         if tensors.device.type == "cpu":
             return CPU_BATCH
-        windows = HeardWindows if hears_windows(tensors, GPU_BATCH) else KeyedWindows
         free = torch.cuda.mem_get_info(tensors.device)[0] * CACHE_SHARE
-        return max(1, min(GPU_BATCH, int(free / windows.row_nbytes(tensors))))
+        heard, keyed = (
+            max(1, min(GPU_BATCH, int(free / windows.row_nbytes(tensors)))) for windows in (HeardWindows, KeyedWindows)
+        )
+        return heard if hears_windows(tensors, heard) else keyed
 
     @cached_property
     def _alone(self) -> Transcriber:

@@ -19,7 +19,7 @@ from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors
 
 log = logging.getLogger("evaluation.engine")
-HEARD_FROM_WIDTH = 768  # from which reading encoder outputs is faster than keys and values (docs/lab-book/live.md)
+HEARD_FROM_ROWS = 64  # from which reading encoder outputs is faster than keys and values (docs/lab-book/live.md)
 TOLERANCE = 0.05  # of the largest logit; half-precision rounding gives about 0.005
 
 
@@ -38,10 +38,10 @@ def fastest_step(tensors: WhisperTensors) -> MakeStep:
 
 
 def fastest_batch(tensors: WhisperTensors, rows: Rows, rules: Rules) -> tuple[Windows, Step]:
-    """What the rows keep of their windows, and their step: of wide models the encoder's output, where the kernel for it
+    """What the rows keep of their windows, and their step: for many rows the encoder's output, where the kernel for it
     can be used, otherwise keys and values."""
-    kernels, count = _kernels(tensors), len(rows.token)
-    if kernels is not None and count > kernels.MOST_ROWS and hears_windows(tensors, count):
+    count = len(rows.token)
+    if hears_windows(tensors, count):
         from evaluation.engine.batch_step import BatchDecoder
 
         heard = HeardWindows(tensors, count)
@@ -53,7 +53,7 @@ def fastest_batch(tensors: WhisperTensors, rows: Rows, rules: Rules) -> tuple[Wi
             return BatchDecoder(tensors, memory, rows.token, rows.position, rows.done, hear=hear)
 
         candidates = [("decoder of a batch that hears encoder outputs", decoder)]
-        step = _agreeing_step(kernels, candidates, tensors, memory, rows, rules)
+        step = _agreeing_step(_kernels(tensors), candidates, tensors, memory, rows, rules)
         if step is not None:
             return heard, step
         del heard, memory, decoder, candidates
@@ -66,7 +66,8 @@ def hears_windows(tensors: WhisperTensors, rows: int) -> bool:
     return (
         hopper(tensors.device)
         and installed()
-        and tensors.width >= HEARD_FROM_WIDTH
+        and _kernels(tensors) is not None
+        and rows >= HEARD_FROM_ROWS
         and cuda_hear.suits(tensors, rows)
     )
 

@@ -149,8 +149,8 @@ def test_a_batch_that_hears_encoder_outputs(live: LiveMerge, monkeypatch: pytest
     windows = list(enumerate(torch.randn(40, 80, 3000) * 0.3))
     limits = {key: 5 + 7 * key % 23 for key, _ in windows}  # rows are done, and taken again, at different times
     written = []
-    for from_width, kind in ((0, HeardWindows), (9999, KeyedWindows)):
-        monkeypatch.setattr(kernel_choice, "HEARD_FROM_WIDTH", from_width)
+    for from_rows, kind in ((0, HeardWindows), (999, KeyedWindows)):
+        monkeypatch.setattr(kernel_choice, "HEARD_FROM_ROWS", from_rows)
         batch = ContinuousBatch(tensors, rules, 12)
         assert isinstance(batch._windows, kind), "the kernels were not used"
         texts = [{one.key: one.tokens for one in batch.decode(windows, prompt, limits)} for _ in range(2)]
