@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-# On a GPU decoders do without cuDNN's attention: with few queries it does not give the same bits twice.
+# On a GPU decoders, and the encoder of a single window, do without cuDNN's attention: with few queries it does not give
+# the same bits twice.
 REPEATABLE = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 # Held by whoever depends on what belongs to the whole process: torch's choice of attention kernels, and the capture of

@@ -67,6 +67,13 @@ class BatchTranscriber:
         )
         return heard if hears_windows(tensors, heard) else keyed
 
+    def _smaller_batch(self) -> int:
+        """Rows that take half as much; below some number a row takes more than above it."""
+        tensors, half = self.tensors, self.batch // 2
+        if hears_windows(tensors, self.batch) and not hears_windows(tensors, half):
+            half = half * HeardWindows.row_nbytes(tensors) // KeyedWindows.row_nbytes(tensors)
+        return max(1, half)
+
     @cached_property
     def _alone(self) -> Transcriber:
         """For clips that cannot go side by side; made when the first one comes."""
@@ -96,7 +103,7 @@ class BatchTranscriber:
             # Outside the except block, so that the failed batch's tensors are gone.
             self._decoder = None
             torch.cuda.empty_cache()
-            self.batch = max(1, self.batch // 2)
+            self.batch = self._smaller_batch()
 
     def _goes_alone(self, clip: Clip, options: TranscribeOptions) -> bool:
         """Clips with timestamps or several windows: their windows depend on each other."""

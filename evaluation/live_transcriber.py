@@ -91,7 +91,7 @@ class LiveTranscriber:
         if len(engines) < 2:
             return "in turn"
         way = self.way or together.best_way([engine.backend for engine in engines.values()])
-        # strict: windows may go to transformers' `generate`, which is not made for several threads
+        # strict: windows may go to transformers' `generate`, which holds what belongs to the whole process
         return "in turn" if way == "at once" and options.strict else way
 
     def _at_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -71,7 +72,7 @@ class HeardWindows:
     @staticmethod
     def row_nbytes(tensors: WhisperTensors) -> int:
         """Bytes of a row."""
-        sound = tensors.source_positions * (tensors.width + cuda_hear.PAD) * tensors.dtype.itemsize
+        sound = math.prod(cuda_hear.padded(tensors.source_positions, tensors.width)) * tensors.dtype.itemsize
         return _text_nbytes(tensors) + sound
 
 

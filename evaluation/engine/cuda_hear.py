@@ -18,7 +18,7 @@ from evaluation.engine.tensors import WhisperTensors
 HEAD_WIDTH, WARPS, TILE = 64, 8, 32  # as in hear.cu
 PAD = 8  # between the positions of a window, so that eight of them lie in different banks of shared memory
 MOST_ROWS = 32 * WARPS
-MOST_HEADS, WIDEST = 24, 1280  # what a block has registers for
+WIDEST = 1280  # what a block has registers for
 MOST_PIECES = 6  # that one row is divided into: whoever joins them reads them all
 KERNELS = ("hear",)
 
@@ -39,7 +39,6 @@ def suits(tensors: WhisperTensors, rows: int) -> bool:
         and width == HEAD_WIDTH * tensors.decoder_heads
         and width % (16 * WARPS) == 0
         and width <= WIDEST
-        and tensors.decoder_heads <= MOST_HEADS
         and all(layer.cross is not None and layer.cross.v[1] is not None for layer in tensors.decoder)
         and aligned(tensors)
     )
@@ -47,8 +46,13 @@ def suits(tensors: WhisperTensors, rows: int) -> bool:
 
 def room_for(windows: int, positions: int, width: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Where encoder outputs are to lie: [windows, positions, width] within memory that the kernel can copy as it is."""
-    padded = -(-positions // TILE) * TILE
-    return torch.zeros((windows, padded, width + PAD), dtype=dtype, device=device)[:, :positions, :width]
+    shape = (windows, *padded(positions, width))
+    return torch.zeros(shape, dtype=dtype, device=device)[:, :positions, :width]
+
+
+def padded(positions: int, width: int) -> tuple[int, int]:
+    """Positions and values between them of a window in memory."""
+    return -(-positions // TILE) * TILE, width + PAD
 
 
 class Hearing:

@@ -69,8 +69,8 @@ class Kept:
 
 @dataclass
 class Workspace:
-    """What the models that listen to the same clips share, in several threads. All stores are bounded by the bytes they
-    hold.
+    """What the models that listen to the same clips share, also from several threads. All stores are bounded by the
+    bytes they hold.
 
     features: log-mel by (clip, mel bins). heard: encoder output [1500, d] by (encoder identity, clip, first frame).
     finished: transcriptions by (identity, clip, options). latest: what a model last wrote, whatever its weights were

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from evaluation.engine import cuda_hear, cuda_step
-from evaluation.engine.batch_windows import HeardWindows, KeyedWindows, Windows
+from evaluation.engine.batch_windows import HeardWindows, KeyedWindows, SoundMemory, Windows
 from evaluation.engine.cuda_hear import Hearing
-from evaluation.engine.cuda_kernels import hopper, installed
+from evaluation.engine.cuda_kernels import Program, hopper, installed
 from evaluation.engine.device_greedy import SPANS, MakeSpan, MakeStep, Span, make_plain_span, make_plain_step
 from evaluation.engine.device_loop import Rows, Step
 from evaluation.engine.model import Caches, Memory, decode_rows, logits
@@ -20,6 +20,7 @@ from evaluation.engine.tensors import WhisperTensors
 
 log = logging.getLogger("evaluation.engine")
 HEARD_FROM_ROWS = 64  # from which reading encoder outputs is faster than keys and values (docs/lab-book/live.md)
+_HEARS: dict[tuple[Program, torch.device], bool] = {}
 TOLERANCE = 0.05  # of the largest logit; half-precision rounding gives about 0.005
 
 
@@ -62,14 +63,39 @@ def fastest_batch(tensors: WhisperTensors, rows: Rows, rules: Rules) -> tuple[Wi
 
 
 def hears_windows(tensors: WhisperTensors, rows: int) -> bool:
-    """Whether a batch of so many rows is worth a try with encoder outputs instead of keys and values."""
+    """Whether a batch of so many rows keeps encoder outputs instead of keys and values: what a row takes depends on it.
+
+    The first call for a model's shape and device tries the kernel.
+    """
     return (
         hopper(tensors.device)
         and installed()
         and _kernels(tensors) is not None
         and rows >= HEARD_FROM_ROWS
         and cuda_hear.suits(tensors, rows)
+        and hearing_agrees(tensors)
     )
+
+
+def hearing_agrees(tensors: WhisperTensors) -> bool:
+    """Whether two rows hear with the kernel what its plain twin says; why not is logged."""
+    width, heads, device = tensors.width, tensors.decoder_heads, tensors.device
+    key = (cuda_hear.program(width, heads, tensors.source_positions, tensors.dtype), device)
+    if key not in _HEARS:
+        memory, dice = SoundMemory(tensors, 2), torch.Generator(device).manual_seed(0)
+        memory.heard.normal_(generator=dice)
+        q = torch.empty((2, width), dtype=tensors.dtype, device=device).normal_(generator=dice)
+        done, out = torch.zeros(2, dtype=torch.bool, device=device), torch.zeros_like(q)
+        expected = memory.hear(0, q.view(2, heads, 1, -1)).transpose(1, 2).reshape(2, width)
+
+        def tried(make: Callable[[], Hearing]) -> tuple[Hearing, torch.Tensor]:
+            hear = make()
+            hear(0, q, out)
+            return hear, out
+
+        made = ("cross-attention to encoder outputs", lambda: Hearing(tensors, memory.heard, memory.windows, done))
+        _HEARS[key] = _first_agreeing([made], tried, expected) is not None
+    return _HEARS[key]
 
 
 def _agreeing_step(

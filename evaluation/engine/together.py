@@ -136,10 +136,16 @@ class _Group(Generic[Name, Result]):
     def _on_stream(self, name: Name, work: Work[Result], begun: torch.cuda.Event) -> None:
         stream = work.backend.stream
         assert stream is not None
-        with torch.cuda.stream(stream):
+
+        def run(poll: CancelPoll) -> Result:
             stream.wait_event(begun)  # type: ignore[no-untyped-call]
-            self._carry_out(name, work)
-            wait(stream)
+            try:
+                return work.run(poll)
+            finally:
+                wait(stream)
+
+        with torch.cuda.stream(stream):
+            self._carry_out(name, Work(work.backend, run))
 
     def _carry_out(self, name: Name, work: Work[Result]) -> None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
 from greenlet import getcurrent, greenlet
@@ -37,15 +38,16 @@ def to_host(tensor: torch.Tensor) -> torch.Tensor:
 def take_turns(works: Sequence[Callable[[], None]]) -> None:
     """Do all of them in the calling thread; they must not raise. At every `wait` of one the next is resumed.
 
-    What belongs to a thread they share: torch's current stream is put back when one is resumed, nothing else is. So
-    `torch.inference_mode` has to be entered around this call, not only within a work.
+    What belongs to a thread they share: torch's current stream is put back when one is resumed and when all have ended,
+    nothing else is. So `torch.inference_mode` has to be entered around this call, not only within a work. Of context
+    variables each sees the defaults, as a thread of its own would.
     """
-    turns = _Turns(works)
-    _of_thread.turns = turns
+    outer: _Turns | None = getattr(_of_thread, "turns", None)
+    turns = _of_thread.turns = _Turns(works)
     try:
         turns.run()
     finally:
-        del _of_thread.turns
+        _of_thread.turns = outer
 
 
 class _Turns:
@@ -55,17 +57,21 @@ class _Turns:
         self._ending = False
 
     def run(self) -> None:
+        home = torch.cuda.current_stream()
         try:
             while self._waiting:
                 self._let_one_be_ready()
                 work, _ = self._waiting.popleft()
                 event = work.switch()
+                torch.cuda.set_stream(home)  # or the next one would put back this one's in the end
                 if not work.dead:
                     self._waiting.append((work, event))
         finally:
             self._ending = True  # after an interruption here the others unwind, and wait where they are
             for work, _ in self._waiting:
-                work.throw()
+                with suppress(Exception):  # a device that fails fails them all; what came first is raised
+                    work.throw()
+            torch.cuda.set_stream(home)
 
     def _let_one_be_ready(self) -> None:
         """Bring one that need not wait to the front, or wait for the one that has waited longest."""

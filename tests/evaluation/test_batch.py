@@ -1,10 +1,15 @@
 """The batched path against the plain one, on a tiny real model and noises of different lengths."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
+import evaluation.batch
 from evaluation.audio import AudioClip
 from evaluation.batch import BatchTranscriber
+from evaluation.engine.batch_windows import HeardWindows, KeyedWindows
 from evaluation.generate import HuggingFaceTranscriber
 from evaluation.transcriber import TranscribeOptions
 from merger.errors import Cancelled
@@ -50,3 +55,26 @@ def test_longest_first_and_time_shared_by_length(trio: TinyPair, clips: list[Aud
 def test_cancelled(trio: TinyPair, clips: list[AudioClip]) -> None:
     with pytest.raises(Cancelled):
         list(BatchTranscriber(*load(trio.a), 4).transcribe(clips[:2], TranscribeOptions(), lambda: True))
+
+
+def test_without_memory_it_goes_on_with_fewer_rows(
+    trio: TinyPair, clips: list[AudioClip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, tried = TranscribeOptions(max_new_tokens=10), []
+    module, processor = load(trio.a)
+    expected = {i: t.tokens for i, t in BatchTranscriber(module, processor, 4).transcribe(clips[:4], options)}
+    side_by_side = BatchTranscriber._side_by_side
+
+    def short_of_memory(batch: BatchTranscriber, *given: Any) -> Any:
+        tried.append(batch.batch)
+        if batch.batch > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return side_by_side(batch, *given)
+
+    monkeypatch.setattr(BatchTranscriber, "_side_by_side", short_of_memory)
+    # Of tiny models a row with encoder outputs takes nearly as much as one with keys and values; here far less.
+    monkeypatch.setattr(HeardWindows, "row_nbytes", lambda tensors: KeyedWindows.row_nbytes(tensors) // 4)
+    monkeypatch.setattr(evaluation.batch, "hears_windows", lambda tensors, rows: rows >= 20)
+    found = {i: t.tokens for i, t in BatchTranscriber(module, processor, 50).transcribe(clips[:4], options)}
+    assert tried == [50, 25, 3, 1], "12 rows with keys and values would take more than 25 without"
+    assert found == expected

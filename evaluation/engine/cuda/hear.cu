@@ -237,6 +237,7 @@ __device__ inline void finish(
     if (desk.before == pieces.to - pieces.from) {
         join(desk, in, pieces, out);
         if (threadIdx.x == 0) in.finished[row] = 0;
+        sync_block();  // the next row's scores lie where the shares of the pieces do
     }
 }
 

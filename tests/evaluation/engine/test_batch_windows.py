@@ -9,13 +9,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from evaluation.engine import cuda_hear
+from evaluation.engine import cuda_hear, kernel_choice
 from evaluation.engine.batch_windows import INTAKE, HeardWindows, KeyedWindows
 from evaluation.engine.cuda_kernels import KernelLaunch, Program
+from evaluation.engine.device_loop import Rows
+from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors, collect
+from evaluation.vocabulary import Vocabulary
 from merger.live import LiveMerge
 from tests.evaluation.conftest import save_pair
 from tests.evaluation.engine.emulated_kernels import Emulated
+from tests.evaluation.engine.tiny_whisper import make_module, make_processor
 
 ROWS, POSITIONS = 5, 70
 TOLERANCE = 0.005
@@ -72,12 +76,35 @@ def test_rows_hear_what_keys_and_values_would_let_them_hear(tensors: WhisperTens
         assert close(plain, expected) and close(found, expected)
 
 
+@torch.inference_mode()
+def test_the_kernel_is_tried_before_it_is_counted_on(
+    tensors: WhisperTensors, emulation: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kernel_choice, "_HEARS", {})
+    assert kernel_choice.hearing_agrees(tensors) and not caplog.records
+    monkeypatch.setattr(kernel_choice, "_HEARS", {})
+    monkeypatch.setattr(cuda_hear.Hearing, "__call__", lambda hear, index, q, out: out.fill_(3.0))
+    assert not kernel_choice.hearing_agrees(tensors) and "differ" in caplog.text
+
+
+def test_without_the_kernel_a_batch_keeps_keys_and_values(
+    tensors: WhisperTensors, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kernel_choice, "hears_windows", lambda tensors, rows: True)
+    rows = Rows(ROWS, tensors.target_positions, tensors.device)
+    rows.park()
+    rules = Rules(Vocabulary.of(make_module(0), make_processor().tokenizer), False, tensors.device)
+    windows, step = kernel_choice.fastest_batch(tensors, rows, rules)
+    assert isinstance(windows, KeyedWindows) and "hears encoder outputs is not used" in caplog.text
+    step()
+
+
 def test_what_a_row_takes(tensors: WhisperTensors) -> None:
     for windows in (HeardWindows, KeyedWindows):
         memory = windows(tensors, ROWS).memory
         kept = [memory.self_kv, memory.cross_kv if windows is KeyedWindows else memory.heard]  # type: ignore[union-attr]
         taken = sum(part.untyped_storage().nbytes() for part in kept) / ROWS
-        assert windows.row_nbytes(tensors) == pytest.approx(taken, rel=0.3)  # the kernel's memory ends with whole tiles
+        assert windows.row_nbytes(tensors) == taken
     assert HeardWindows.row_nbytes(tensors) < KeyedWindows.row_nbytes(tensors)
 
 

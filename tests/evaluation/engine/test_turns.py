@@ -51,6 +51,44 @@ def test_an_interruption_unwinds_all_of_them(monkeypatch: pytest.MonkeyPatch) ->
     assert unwound == ["unwound", "unwound"] and stream.asked == ["settles", "settles"]
 
 
+def test_a_device_that_fails_fails_them_all_and_the_first_failure_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = FakeEvents(monkeypatch, "the caller's")
+    unwound: list[str] = []
+
+    class Broken(FakeStream):
+        def synchronize(self) -> None:
+            raise RuntimeError("CUDA error")
+
+    def work() -> None:
+        try:
+            turns.wait(Broken())  # type: ignore[arg-type]
+        finally:
+            unwound.append("unwound")
+            turns.wait(Broken())  # type: ignore[arg-type]
+
+    events.interrupted_at = 0
+    with pytest.raises(KeyboardInterrupt):
+        turns.take_turns([work, work, work])
+    assert unwound == ["unwound"] * 3 and events.put_back[-1] == "the caller's"
+
+
+def test_turns_within_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeEvents(monkeypatch, None)
+    order: list[str] = []
+
+    def inner(name: str) -> None:
+        order.append(name)
+        turns.wait(FakeStream())  # type: ignore[arg-type]
+        order.append(name)
+
+    def outer() -> None:
+        turns.take_turns([lambda: inner("x"), lambda: inner("y")])
+        inner("z")
+
+    turns.take_turns([outer, lambda: inner("w")])
+    assert order == ["x", "y", "x", "y", "z", "w", "z", "w"]
+
+
 def test_what_is_on_the_host_is_not_waited_for() -> None:
     tensor = torch.arange(3)
     assert turns.to_host(tensor) is tensor
