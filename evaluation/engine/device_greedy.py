@@ -20,7 +20,6 @@ from merger.errors import Cancelled
 
 STEPS_PER_LOOK = 8  # the host waits for the device once in so many tokens; at most that many are decoded in vain
 STEPS_WITH_DRAFTS = 4  # a draft that broke off can mostly go on after two or three tokens
-STEPS_TOGETHER = 4  # in one graph: so many launches fewer for the host; divides the two numbers above
 SHORT_OFFER = 7  # with the token before it eight: the longest pass that costs hardly more than a step in CUDA
 SPANS = (4, 8, 16, 32, 64, 128, 192, 256, 384)  # lengths for which a pass over several tokens is captured
 
@@ -66,7 +65,7 @@ class DeviceWindowDecoder:
         self._make_step, self._make_span = make_step, make_span
         self._pointers = tensors.pointers()
         self._pool = torch.cuda.graph_pool_handle() if tensors.device.type == "cuda" else None
-        self._steps: dict[int, Captured] = {}  # by the identity of the rules
+        self._steps: dict[tuple[int, int], Captured] = {}  # by the identity of the rules, and how many
         self._spans: dict[int, _CapturedSpan] = {}
 
     def decode(
@@ -86,19 +85,19 @@ class DeviceWindowDecoder:
             raise RuntimeError("weights have moved since the decoder was made")
         return _DeviceRun(self, list(prompt), limit, rules, drafts, cancelled).decode()
 
-    def steps(self, rules: Rules) -> Captured:
-        """STEPS_TOGETHER captured steps for these rules."""
-        if id(rules) not in self._steps:
+    def steps(self, rules: Rules, count: int) -> Captured:
+        """So many steps for these rules, captured in one graph: so many launches fewer for the host."""
+        if (id(rules), count) not in self._steps:
             with PROCESS_WIDE:
                 self.rows.park()
                 step = self._make_step(self.tensors, self.caches, self.rows, rules)
 
                 def several() -> None:
-                    for _ in range(STEPS_TOGETHER):
+                    for _ in range(count):
                         step()
 
-                self._steps[id(rules)] = Captured(several, self.tensors.device, self._pool, self.stream)
-        return self._steps[id(rules)]
+                self._steps[id(rules), count] = Captured(several, self.tensors.device, self._pool, self.stream)
+        return self._steps[id(rules), count]
 
     def span(self, tokens: Sequence[int], first: int) -> torch.Tensor:
         """float32 logits [len(tokens), vocabulary] of tokens at positions from `first` on."""
@@ -168,11 +167,10 @@ class _DeviceRun:
 
     def _run_steps(self) -> None:
         self._poll()
-        rows, steps = self.decoder.rows, self.decoder.steps(self.rules)
+        rows, steps = self.decoder.rows, self.decoder.steps(self.rules, self.steps_per_look)
         rows.load(Start(0, self.prompt, self.rules.history(self.written), self.written, self.limit))
         while True:
-            for _ in range(self.steps_per_look // STEPS_TOGETHER):
-                steps()
+            steps()
             self.passes += self.steps_per_look
             tokens, ended, done = rows.read()
             self.written, self.ended = tokens[0], ended[0]

@@ -17,7 +17,8 @@ _of_thread = threading.local()
 
 
 def wait(stream: torch.cuda.Stream) -> None:
-    """Wait until the device has done what was launched on the stream. Within `take_turns` others go on meanwhile."""
+    """Wait until the device has done what was launched on the current stream. Within `take_turns` others go on
+    meanwhile."""
     turns: _Turns | None = getattr(_of_thread, "turns", None)
     if turns is None:
         stream.synchronize()
@@ -61,9 +62,10 @@ class _Turns:
         try:
             while self._waiting:
                 self._let_one_be_ready()
-                work, _ = self._waiting.popleft()
+                work, event = self._waiting.popleft()
+                if event is None:
+                    torch.cuda.set_stream(home)  # which it will put back when it ends
                 event = work.switch()
-                torch.cuda.set_stream(home)  # or the next one would put back this one's in the end
                 if not work.dead:
                     self._waiting.append((work, event))
         finally:
@@ -90,6 +92,5 @@ class _Turns:
             return
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record(stream)  # type: ignore[no-untyped-call]
-        current = torch.cuda.current_stream()
         self._hub.switch(event)
-        torch.cuda.set_stream(current)
+        torch.cuda.set_stream(stream)

@@ -38,11 +38,12 @@ def test_a_pass_follows_its_twin(dtype: str, heads: int, rows: int, tmp_path: Pa
     scores = torch.full((rows, len(tensors.head)), float("nan"))
     launches = list(launches_of(tensors, ours, tokens, position, scores))
     last = tensors.target_positions - rows
-    for seed, place in enumerate([53, 258, last] if rows > 1 else [0, 1, 130, 258, last]):
+    for number, place in enumerate([53, 258, last] if rows > 1 else [0, 1, 130, 258, last]):
+        ahead = 0 if place == 130 else 8  # one warp is, or none (emulated.hpp); with one it takes long
         tokens.add_(11)
         position.fill_(place)
         for launch in launches:
-            emulated.run(launch, seed, CLUSTER if launch.kernel.startswith("attend") else 1)
+            emulated.run(launch, 9 * number + ahead, CLUSTER if launch.kernel.startswith("attend") else 1)
         expected = logits(tensors, decode_span(tensors, plain, tokens[None], position[0])[0])
         assert float((scores - expected).abs().max()) <= TOLERANCE[tensors.dtype] * float(expected.abs().max())
         assert torch.allclose(ours.self_kv, plain.self_kv, atol=0.05)

@@ -15,18 +15,21 @@ def test_the_one_that_need_not_wait_goes_on(monkeypatch: pytest.MonkeyPatch) -> 
     events = FakeEvents(monkeypatch, "the caller's")
     order: list[str] = []
 
+    streams = {"slow": FakeStream(1), "quick": FakeStream(2)}
+
     def work(name: str, times: int) -> Callable[[], None]:
         def run() -> None:
             for _ in range(times):
                 order.append(name)
-                turns.wait(FakeStream())  # type: ignore[arg-type]
+                turns.wait(streams[name])  # type: ignore[arg-type]
 
         return run
 
     events.slow = {0}  # the first wait of "slow" is over only when it is waited for
     turns.take_turns([work("slow", 2), work("quick", 3)])
     assert order == ["slow", "quick", "quick", "quick", "slow"] and events.waited == [0]
-    assert set(events.put_back) == {"the caller's"}
+    home, slow, quick = "the caller's", streams["slow"], streams["quick"]
+    assert events.put_back == [home, home, quick, quick, quick, slow, slow, home]
     stream = FakeStream()
     turns.wait(stream)  # type: ignore[arg-type]
     assert stream.asked == ["settles"], "outside, the thread waits itself"
