@@ -145,7 +145,6 @@ class KeyedHearing:
         )  # fmt: skip
 
 
-
 def product(x: torch.Tensor, pair, out: torch.Tensor) -> None:
     """Write `F.linear` of x[b, k] to out[b, n]."""
     weight, bias = pair

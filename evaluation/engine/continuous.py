@@ -108,7 +108,7 @@ class ContinuousBatch:
         tensors, count = self.tensors, len(taken)
         features = torch.stack([window for _, window in taken]).to(tensors.device, tensors.dtype)
         where = torch.tensor(slots, device=tensors.device)
-        # All but the last token of the prompt; the first step reads that one and chooses.
+        # The first step reads the prompt's last token once more, and chooses.
         ids = torch.tensor([list(prompt)] * count, device=tensors.device)
         hidden = self._windows.take_in(where, encode(tensors, features), ids)
         known = self.rules.vocabulary.no_speech

@@ -241,8 +241,8 @@ __device__ inline void finish(
     }
 }
 
-// asked: [rows, HEADS, D]. heard: [windows, TILES * TILE, STRIDE], of which row i hears windows[i]. rows: at most MOST_ROWS; what is done
-// is left out. most: blocks that a row is divided among, or one or two more.
+// asked: [rows, HEADS, D]. heard: [windows, TILES * TILE, STRIDE], of which row i hears windows[i]. rows: at most
+// MOST_ROWS; what is done is left out. most: blocks that a row is divided among, or one or two more.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) hear(
     const u16* asked, const u16* heard, const int* windows, const bool* done, u16* out, float* sums, float2* tops_norms,
     int* finished, int rows, int blocks, int most

@@ -1,4 +1,5 @@
-// What decoder.cu and hear.cu ask of an NVIDIA GPU (compute capability 9.0 or newer), in PTX: it is compiled without any header.
+// What decoder.cu and hear.cu ask of an NVIDIA GPU (compute capability 9.0 or newer), in PTX, so that they are compiled
+// without any header.
 
 typedef unsigned int u32;
 typedef unsigned short u16;
