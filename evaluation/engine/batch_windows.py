@@ -8,8 +8,9 @@ from typing import Protocol
 import torch
 
 from evaluation.engine import cuda_hear
+from evaluation.engine.cpu import linear
 from evaluation.engine.cuda_hear import Hearing
-from evaluation.engine.model import Caches, Memory, decode_many, fill_cross, heads_first, look
+from evaluation.engine.model import Caches, Memory, decode_many, fill_cross, heads_first, look, text_caches
 from evaluation.engine.tensors import WhisperTensors
 
 INTAKE = 16  # most windows that are encoded together
@@ -47,7 +48,7 @@ class KeyedWindows:
     @staticmethod
     def row_nbytes(tensors: WhisperTensors) -> int:
         """Bytes of a row."""
-        return _text_nbytes(tensors) + tensors.cross_nbytes()
+        return tensors.text_nbytes() + tensors.cross_nbytes()
 
 
 class HeardWindows:
@@ -73,7 +74,7 @@ class HeardWindows:
     def row_nbytes(tensors: WhisperTensors) -> int:
         """Bytes of a row."""
         sound = math.prod(cuda_hear.padded(tensors.source_positions, tensors.width)) * tensors.dtype.itemsize
-        return _text_nbytes(tensors) + sound
+        return tensors.text_nbytes() + sound
 
 
 class SoundMemory:
@@ -81,7 +82,7 @@ class SoundMemory:
 
     def __init__(self, tensors: WhisperTensors, rows: int) -> None:
         self._tensors, device = tensors, tensors.device
-        self.self_kv = _text_caches(tensors, rows, tensors.target_positions)
+        self.self_kv = text_caches(tensors, rows, tensors.target_positions)
         self.heard = cuda_hear.room_for(rows, tensors.source_positions, tensors.width, tensors.dtype, device)
         self.windows = torch.arange(rows, dtype=torch.int32, device=device)
 
@@ -90,9 +91,7 @@ class SoundMemory:
         cross = self._tensors.decoder[index].cross
         assert cross is not None
         sound = self.heard[self.windows[: len(q)].long()]
-        keys, values = (
-            heads_first(torch.nn.functional.linear(sound, *pair), q.shape[1]) for pair in (cross.k, cross.v)
-        )
+        keys, values = (heads_first(linear(sound, *pair), q.shape[1]) for pair in (cross.k, cross.v))
         return look(q, keys, values)
 
 
@@ -102,7 +101,7 @@ class PromptMemory:
     def __init__(self, memory: SoundMemory, tensors: WhisperTensors, length: int) -> None:
         count, device = INTAKE * length, tensors.device
         self._length = length
-        self.self_kv = self._text = _text_caches(tensors, INTAKE, length)
+        self.self_kv = self._text = text_caches(tensors, INTAKE, length)
         self._windows = torch.zeros(count, dtype=torch.int32, device=device)
         self._idle = torch.ones(count, dtype=torch.bool, device=device)
         self._q, self._out = (torch.zeros((count, tensors.width), dtype=tensors.dtype, device=device) for _ in range(2))
@@ -123,16 +122,6 @@ class PromptMemory:
         self._q[:rows].view(windows, length, heads, width).copy_(q.transpose(1, 2))
         self._hear(index, self._q, self._out)
         return self._out[:rows].view(windows, length, heads, width).transpose(1, 2)
-
-
-def _text_caches(tensors: WhisperTensors, rows: int, positions: int) -> torch.Tensor:
-    heads = tensors.decoder_heads
-    shape = (len(tensors.decoder), 2, rows, heads, positions, tensors.width // heads)
-    return torch.zeros(shape, dtype=tensors.dtype, device=tensors.device)
-
-
-def _text_nbytes(tensors: WhisperTensors) -> int:
-    return 2 * len(tensors.decoder) * tensors.target_positions * tensors.width * tensors.dtype.itemsize
 
 
 def _keep_text(memory: Memory, rows: torch.Tensor, fresh: Memory, length: int) -> None:

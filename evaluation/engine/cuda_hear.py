@@ -23,6 +23,11 @@ MOST_PIECES = 6  # that one row is divided into: whoever joins them reads them a
 KERNELS = ("hear",)
 
 
+def program_for(tensors: WhisperTensors) -> Program:
+    """The kernel for a model."""
+    return program(tensors.width, tensors.decoder_heads, tensors.source_positions, tensors.dtype)
+
+
 def program(width: int, heads: int, positions: int, dtype: torch.dtype) -> Program:
     """The kernel for a model's shape."""
     constants = {"D": width, "S": positions, "HEADS": heads, "PAD": PAD, "BF16": int(dtype == torch.bfloat16)}
@@ -73,9 +78,7 @@ class Hearing:
         self._asked, self._found = (torch.zeros(shape, dtype=tensors.dtype, device=device) for _ in range(2))
         blocks = torch.cuda.get_device_properties(device).multi_processor_count
         launch = launch_of(self._asked, heard, windows, done, self._found, blocks)
-        self._attend = Sequel(
-            program(tensors.width, self._heads, tensors.source_positions, tensors.dtype), [launch], device
-        )
+        self._attend = Sequel(program_for(tensors), [launch], device)
 
     def __call__(self, index: int, q: torch.Tensor, out: torch.Tensor) -> None:
         """Write what the queries q[b, d] of the layer hear to out[b, d]."""

@@ -80,7 +80,7 @@ def hears_windows(tensors: WhisperTensors, rows: int) -> bool:
 def hearing_agrees(tensors: WhisperTensors) -> bool:
     """Whether two rows hear with the kernel what its plain twin says; why not is logged."""
     width, heads, device = tensors.width, tensors.decoder_heads, tensors.device
-    key = (cuda_hear.program(width, heads, tensors.source_positions, tensors.dtype), device)
+    key = (cuda_hear.program_for(tensors), device)
     if key not in _HEARS:
         memory, dice = SoundMemory(tensors, 2), torch.Generator(device).manual_seed(0)
         memory.heard.normal_(generator=dice)

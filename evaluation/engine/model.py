@@ -40,15 +40,14 @@ class Caches:
     def __init__(self, tensors: WhisperTensors, batch: int) -> None:
         heads, layers = tensors.decoder_heads, len(tensors.decoder)
         width = tensors.width // heads
-        shape = (layers, 2, batch, heads)
         device, dtype = tensors.device, tensors.dtype
-        self.self_kv = torch.zeros((*shape, tensors.target_positions, width), device=device, dtype=dtype)
+        self.self_kv = text_caches(tensors, batch, tensors.target_positions)
         positions = tensors.source_positions
         if device.type == "cuda":
             by_position = torch.zeros((layers, 2, batch, positions, heads, width), device=device, dtype=dtype)
             self.cross_kv = by_position.transpose(3, 4)
         else:
-            self.cross_kv = torch.zeros((*shape, positions, width), device=device, dtype=dtype)
+            self.cross_kv = torch.zeros((layers, 2, batch, heads, positions, width), device=device, dtype=dtype)
 
     def hear(self, index: int, q: torch.Tensor) -> torch.Tensor:
         """See `Memory.hear`."""
@@ -58,6 +57,13 @@ class Caches:
     @property
     def nbytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in (self.self_kv, self.cross_kv))
+
+
+def text_caches(tensors: WhisperTensors, batch: int, positions: int) -> torch.Tensor:
+    """Keys and values of the text, `Memory.self_kv`, for so many positions; zeros."""
+    heads = tensors.decoder_heads
+    shape = (len(tensors.decoder), 2, batch, heads, positions, tensors.width // heads)
+    return torch.zeros(shape, device=tensors.device, dtype=tensors.dtype)
 
 
 def look(

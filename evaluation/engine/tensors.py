@@ -97,6 +97,10 @@ class WhisperTensors:
         """Bytes of the keys and values of one window's cross-attention, which one decoded token has to read too."""
         return 2 * len(self.decoder) * self.source_positions * self.width * self.dtype.itemsize
 
+    def text_nbytes(self) -> int:
+        """Bytes of the keys and values of one text of every position."""
+        return 2 * len(self.decoder) * self.target_positions * self.width * self.dtype.itemsize
+
     @cached_property
     def _all(self) -> list[torch.Tensor]:
         return [tensor for field in fields(self) for tensor in _tensors(getattr(self, field.name))]
