@@ -4,7 +4,9 @@
     python -m benchmarks.batch --device cuda --json out.json    # GPU: demo pair, large-v3 shape with random weights
 
 Each figure is one pass over the same windows, encoder included, log-mel excluded on both sides. transformers gets the
-windows sorted into batches by length, which is its best case.
+windows sorted into batches by length, which is its best case. The `floor` of the same run is what no batch can do without:
+encoding every window, and reading, at the speed of a copy, the encoder's output in every layer for every token and the
+decoder's weights for every step of the longest text. Nothing is left for the arithmetic of the text.
 
 Random weights never end a text, so each of their windows stops, on both sides alike, after as many tokens as speech of
 its length has. They do two kinds of work: `clips` of 2 to 25 s with about four tokens a second, and `full` windows of
@@ -30,8 +32,10 @@ import torch
 from benchmarks.live import scratch
 from benchmarks.live_bench import Bench
 from benchmarks.live_models import SHAPES, synthetic_clips
-from benchmarks.timing import machine, synchronize
+from benchmarks.timing import bytes_per_second, machine, milliseconds, synchronize
+from evaluation.engine.batch_windows import INTAKE
 from evaluation.engine.continuous import ContinuousBatch
+from evaluation.engine.model import encode
 from evaluation.engine.tensors import collect
 
 TOKENS_PER_SECOND = 4
@@ -118,13 +122,39 @@ def measure(bench: Bench, work: Work, sizes: tuple[int, ...]) -> dict[str, Any]:
                 continue
             found[name][size] = round(work.seconds / (time.perf_counter() - began), 2)
             print(f"{bench.shape} {name} {size}: {found[name][size]}", file=sys.stderr, flush=True)
+    found["floor"] = floor(bench, work, written["engine"])
     best = {
         name: max(value for value in found[name].values() if isinstance(value, float))
         for name in ("engine", "transformers")
     }
     same = sum(one == other for one, other in zip(written["engine"], written["transformers"], strict=True))
-    ratio = round(best["engine"] / best["transformers"], 2)
-    return {**found, "best_ratio": ratio, "identical_windows": f"{same}/{count}"}
+    ratios = {
+        "best_ratio": best["engine"] / best["transformers"],
+        "floor_to_engine": found["floor"]["rtfx"] / best["engine"],
+        "floor_to_transformers": found["floor"]["rtfx"] / best["transformers"],
+    }
+    return {**found, **{name: round(value, 2) for name, value in ratios.items()}, "identical_windows": f"{same}/{count}"}
+
+
+def floor(bench: Bench, work: Work, written: list[list[int]]) -> dict[str, float]:
+    """Seconds of encoding (median of three) and of reading, and the RTFx of both one after the other."""
+    tensors = collect(bench.live.modules["merged"])
+    groups = [torch.stack(work.windows[i : i + INTAKE]) for i in range(0, len(work.windows), INTAKE)]
+
+    def encode_all() -> None:
+        for group in groups:
+            encode(tensors, group)
+
+    encoding = milliseconds(encode_all, bench.device, 3, 1) / 1e3
+    heard = tensors.cross_nbytes() / 2  # keys and values together are twice as large as what they are projected from
+    longest = max(len(tokens) for tokens in written)
+    read = heard * sum(len(tokens) for tokens in written) + tensors.decoder_step_nbytes() * longest
+    reading = read / bytes_per_second(bench.device)
+    return {
+        "encoding_s": round(encoding, 3),
+        "reading_s": round(reading, 3),
+        "rtfx": round(work.seconds / (encoding + reading), 2),
+    }
 
 
 def engine_run(bench: Bench, work: Work, size: int) -> Callable[[], list[list[int]]]:

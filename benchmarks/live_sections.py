@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.live_bench import GUIDE, Bench
-from benchmarks.timing import milliseconds, percentiles
+from benchmarks.timing import bytes_per_second, milliseconds, percentiles
 from evaluation.engine.backend import CudaBackend
 from evaluation.engine.device_greedy import MakeStep, make_plain_step
 from evaluation.engine.device_loop import Captured, Rows, Start
@@ -105,10 +105,7 @@ def parts(bench: Bench) -> dict[str, Any]:
 def step_floor(bench: Bench) -> float:
     """Milliseconds to read, at the speed of a large copy, what one token reads: decoder weights and cross keys."""
     tensors = collect(bench.live.modules["merged"])
-    source = torch.empty((256 << 20) if bench.device.type == "cuda" else (64 << 20), dtype=torch.uint8).to(bench.device)
-    target = torch.empty_like(source)
-    copy_ms = milliseconds(lambda: target.copy_(source), bench.device)
-    return (tensors.decoder_step_nbytes() + tensors.cross_nbytes()) / (2 * source.numel() / copy_ms)
+    return 1e3 * (tensors.decoder_step_nbytes() + tensors.cross_nbytes()) / bytes_per_second(bench.device)
 
 
 def steps(bench: Bench, count: int = 64) -> dict[str, Any]:

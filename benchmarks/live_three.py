@@ -21,11 +21,12 @@ ROUNDS = 15
 @torch.inference_mode()
 def three_models(bench: Bench) -> dict[str, Any]:
     """One model, and three in each of the engine's ways: medians in ms of rounds in which they alternate; the way that
-    the engine's rule chooses, and its ratio to one."""
+    the engine's rule chooses, and its ratio to one. Beside them what no way can do without: the three encoders alone."""
     bench.live.apply(MergeRecipe.build("direct", {"direct_alpha": 0.5}))
     alone = {name: bench.write(name).tokens for name in NAMES}
     written = {way: {name: one.tokens for name, one in do(bench).items()} for way, do in WAYS.items()}
     works: dict[str, Callable[[], object]] = {"one": lambda: bench.write("a")}
+    works["three encoders"] = lambda: [bench.backend(name).encode(bench.window) for name in NAMES]
     works |= {way: lambda do=do: do(bench) for way, do in WAYS.items()}  # type: ignore[misc]
     taken = interleaved(works, bench.device, ROUNDS, 2)
     backends = [bench.backend(name) for name in NAMES]
@@ -35,6 +36,7 @@ def three_models(bench: Bench) -> dict[str, Any]:
         "step_reads_of_three": together.step_reads(backends),
         "choice": choice,
         "ratio": round(taken[choice] / taken["one"], 3),
+        "ratio_of_encoders": round(taken["three encoders"] / taken["one"], 3),
         "ratios": {way: round(taken[way] / taken["one"], 3) for way in WAYS},
         "same_tokens": all(found == alone for found in written.values()),
         "tokens": [len(tokens) for tokens in alone.values()],

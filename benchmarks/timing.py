@@ -56,6 +56,13 @@ def interleaved(
     return {name: round(median(times), 3) for name, times in taken.items()}
 
 
+def bytes_per_second(device: torch.device) -> float:
+    """How fast a large copy goes, bytes read and bytes written counted alike: the floor of whatever only reads."""
+    source = torch.empty((256 << 20) if device.type == "cuda" else (64 << 20), dtype=torch.uint8).to(device)
+    target = torch.empty_like(source)
+    return 2e3 * source.numel() / milliseconds(lambda: target.copy_(source), device)
+
+
 def machine(device: torch.device) -> dict[str, Any]:
     """What the figures belong to."""
     described: dict[str, Any] = {
