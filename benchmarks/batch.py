@@ -4,9 +4,9 @@
     python -m benchmarks.batch --device cuda --json out.json    # GPU: demo pair, large-v3 shape with random weights
 
 Each figure is one pass over the same windows, encoder included, log-mel excluded on both sides. transformers gets the
-windows sorted into batches by length, which is its best case. The `floor` of the same run is what no batch can do without:
-encoding every window, and reading, at the speed of a copy, the encoder's output in every layer for every token and the
-decoder's weights for every step of the longest text. Nothing is left for the arithmetic of the text.
+windows sorted into batches by length, which is its best case. The `floor` of the same run is what no batch does
+without: encoding every window, and reading, at the speed of a copy, the encoder's output in every layer for every token
+and the decoder's weights for every step of the longest text. It leaves nothing for the arithmetic of the text.
 
 Random weights never end a text, so each of their windows stops, on both sides alike, after as many tokens as speech of
 its length has. They do two kinds of work: `clips` of 2 to 25 s with about four tokens a second, and `full` windows of
@@ -133,7 +133,8 @@ def measure(bench: Bench, work: Work, sizes: tuple[int, ...]) -> dict[str, Any]:
         "floor_to_engine": found["floor"]["rtfx"] / best["engine"],
         "floor_to_transformers": found["floor"]["rtfx"] / best["transformers"],
     }
-    return {**found, **{name: round(value, 2) for name, value in ratios.items()}, "identical_windows": f"{same}/{count}"}
+    rounded = {name: round(value, 2) for name, value in ratios.items()}
+    return {**found, **rounded, "identical_windows": f"{same}/{count}"}
 
 
 def floor(bench: Bench, work: Work, written: list[list[int]]) -> dict[str, float]:

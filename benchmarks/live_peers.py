@@ -69,9 +69,7 @@ def transformers_default(bench: Bench) -> dict[str, Any]:
 
 @torch.inference_mode()
 def transformers_static(bench: Bench) -> dict[str, Any]:
-    """The same with a static cache, which transformers compiles (the compilation is the warm-up)."""
-    if bench.device.type == "cpu":
-        return {"omitted": "compiling for the CPU needs a C++ compiler"}
+    """The same with a static cache, which transformers compiles on a GPU, and only there (the warm-up)."""
     generate = _generate(bench, bench.live.modules["merged"], cache_implementation="static")
     began = time.perf_counter()
     generate()
@@ -80,7 +78,7 @@ def transformers_static(bench: Bench) -> dict[str, Any]:
     theirs = milliseconds(generate, bench.device, 2, 1)
     ours = milliseconds(bench.write, bench.device, 5, 1)
     return {"generate": theirs, "engine_without_draft": ours, "speedup": round(theirs / ours, 2),
-            "compile_s": round(warm_up, 1)}  # fmt: skip
+            "warm_up_s": round(warm_up, 1)}  # fmt: skip
 
 
 @torch.inference_mode()

@@ -21,7 +21,7 @@ ROUNDS = 15
 @torch.inference_mode()
 def three_models(bench: Bench) -> dict[str, Any]:
     """One model, and three in each of the engine's ways: medians in ms of rounds in which they alternate; the way that
-    the engine's rule chooses, and its ratio to one. Beside them what no way can do without: the three encoders alone."""
+    the engine's rule chooses, and its ratio to one; what no way does without, the three encoders alone."""
     bench.live.apply(MergeRecipe.build("direct", {"direct_alpha": 0.5}))
     alone = {name: bench.write(name).tokens for name in NAMES}
     written = {way: {name: one.tokens for name, one in do(bench).items()} for way, do in WAYS.items()}

@@ -14,7 +14,7 @@ from evaluation.engine.greedy import Decoded, WindowDecoder
 from evaluation.engine.kernel_choice import fastest_span, fastest_step
 from evaluation.engine.model import Caches, decode_many, encode, encoder_layer, fill_cross
 from evaluation.engine.rules import Rules
-from evaluation.engine.streams import own_stream, reads, settle
+from evaluation.engine.streams import own_stream
 from evaluation.engine.tensors import WhisperTensors
 
 _MEASURED: dict[tuple[Hashable, ...], tuple[int, int]] = {}  # CPU threads by model shape
@@ -107,12 +107,9 @@ class CudaBackend:
         """See `Backend.encode`."""
         if self._encode is None:
             self._encode = self._captured(lambda: put(self._heard, encode(self.tensors, self._window)))
-        reads(window)
         self._window.copy_(window[None])
         self._encode()
-        heard = self._heard[0].clone()
-        settle(self.tensors.device)  # it may be kept, and read by others at once
-        return heard
+        return self._heard[0].clone()
 
     def decode(
         self,

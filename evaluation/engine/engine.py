@@ -18,7 +18,7 @@ from evaluation.engine.certainty import beyond_doubt
 from evaluation.engine.greedy import Decoded
 from evaluation.engine.model import Caches, decode_many, logits
 from evaluation.engine.rules import Rules
-from evaluation.engine.streams import reads
+from evaluation.engine.streams import Shared
 from evaluation.engine.tensors import WhisperTensors, collect
 from evaluation.engine.timing import time_words
 from evaluation.features import WINDOW_SAMPLES, log_mel
@@ -77,14 +77,14 @@ class Workspace:
     then, by (model, clip, options): drafts.
     """
 
-    features: ByteCache[torch.Tensor] = field(default_factory=lambda: ByteCache(FEATURE_BYTES, _tensor_bytes))
-    heard: ByteCache[torch.Tensor] = field(default_factory=lambda: ByteCache(HEARD_BYTES, _tensor_bytes))
+    features: ByteCache[Shared] = field(default_factory=lambda: ByteCache(FEATURE_BYTES, _nbytes))
+    heard: ByteCache[Shared] = field(default_factory=lambda: ByteCache(HEARD_BYTES, _nbytes))
     finished: ByteCache[Kept] = field(default_factory=lambda: ByteCache(TRANSCRIPT_BYTES, Kept.nbytes))
     latest: ByteCache[Kept] = field(default_factory=lambda: ByteCache(TRANSCRIPT_BYTES, Kept.nbytes))
 
 
-def _tensor_bytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def _nbytes(shared: Shared) -> int:
+    return shared.nbytes
 
 
 def supported(module: Any) -> bool:
@@ -179,9 +179,9 @@ class WhisperEngine:
         key = (clip.sha256, mel_bins, str(self.tensors.device))
         features = self.workspace.features.get(key)
         if features is None:
-            features = log_mel(clip.samples, mel_bins, device=self.tensors.device)
+            features = Shared(log_mel(clip.samples, mel_bins, device=self.tensors.device))
             self.workspace.features.put(key, features)
-        return features
+        return features.read()
 
     def hear_first(self, clip: Clip, options: TranscribeOptions, identity: Identity) -> float:
         """Encode the clip's first window, so that it is kept; returns the seconds taken. Silence is not encoded."""
@@ -196,11 +196,10 @@ class WhisperEngine:
         heard = None if key is None else self.workspace.heard.get(key)
         if heard is None:
             window = window_at(self.features(clip), seek).to(self.tensors.dtype)
-            heard = self.backend.encode(window)
+            heard = Shared(self.backend.encode(window))
             if key is not None:
                 self.workspace.heard.put(key, heard)
-        reads(heard)  # another model's stream may have made it
-        return heard
+        return heard.read()
 
 
 def _finished_key(clip: Clip, options: TranscribeOptions, identity: Identity | None) -> Hashable:

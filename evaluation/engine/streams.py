@@ -8,8 +8,6 @@ from collections import Counter
 
 import torch
 
-from evaluation.engine.turns import wait
-
 STREAMS = 16  # of torch's pool of 32; more models than that are not in memory at once
 
 _lock = threading.Lock()
@@ -43,15 +41,25 @@ def _give_back(handle: int) -> None:
     _owners[handle] -= 1
 
 
-def settle(device: torch.device) -> None:
-    """Wait for what this thread has launched, if that was on a stream of its own: others may read it from theirs."""
-    if device.type == "cuda":
-        stream = torch.cuda.current_stream(device)
-        if stream != torch.cuda.default_stream(device):
-            wait(stream)
+class Shared:
+    """A tensor that the current stream makes and any other may read, also before it is done."""
 
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor = tensor
+        self._made: torch.cuda.Event | None = None
+        if tensor.is_cuda:
+            self._made = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._made.record(torch.cuda.current_stream(tensor.device))  # type: ignore[no-untyped-call]
 
-def reads(tensor: torch.Tensor) -> None:
-    """Note that the current stream reads a tensor which another may have made: its memory is not reused before."""
-    if tensor.is_cuda:
-        tensor.record_stream(torch.cuda.current_stream(tensor.device))
+    @property
+    def nbytes(self) -> int:
+        return self._tensor.nbytes
+
+    def read(self) -> torch.Tensor:
+        """The tensor, for what is launched on the current stream from now on: that waits until it is made, and its
+        memory is not reused before that has read it."""
+        if self._made is not None:
+            stream = torch.cuda.current_stream(self._tensor.device)
+            stream.wait_event(self._made)  # type: ignore[no-untyped-call]
+            self._tensor.record_stream(stream)
+        return self._tensor

@@ -54,17 +54,15 @@ def take_turns(works: Sequence[Callable[[], None]]) -> None:
 class _Turns:
     def __init__(self, works: Sequence[Callable[[], None]]) -> None:
         self._hub = getcurrent()
-        self._waiting: deque[tuple[greenlet, torch.cuda.Event | None]] = deque((greenlet(one), None) for one in works)
+        self._unbegun = deque(greenlet(one) for one in works)
+        self._waiting: list[tuple[greenlet, torch.cuda.Event]] = []  # the one that has waited longest first
         self._ending = False
 
     def run(self) -> None:
         home = torch.cuda.current_stream()
         try:
-            while self._waiting:
-                self._let_one_be_ready()
-                work, event = self._waiting.popleft()
-                if event is None:
-                    torch.cuda.set_stream(home)  # which it will put back when it ends
+            while self._unbegun or self._waiting:
+                work = self._next(home)
                 event = work.switch()
                 if not work.dead:
                     self._waiting.append((work, event))
@@ -75,16 +73,18 @@ class _Turns:
                     work.throw()
             torch.cuda.set_stream(home)
 
-    def _let_one_be_ready(self) -> None:
-        """Bring one that need not wait to the front, or wait for the one that has waited longest."""
-        for _ in range(len(self._waiting)):
-            _, event = self._waiting[0]
-            if event is None or event.query():  # type: ignore[no-untyped-call]
-                return
-            self._waiting.rotate(-1)
-        event = self._waiting[0][1]
-        if event is not None:
-            event.synchronize()
+    def _next(self, home: torch.cuda.Stream) -> greenlet:
+        """One whose wait is over, for the device has work again soonest then; or one that has not begun; or the one
+        that has waited longest, when its wait is over."""
+        passed = (i for i, (_, event) in enumerate(self._waiting) if event.query())  # type: ignore[no-untyped-call]
+        ready = next(passed, None)
+        if ready is None and self._unbegun:
+            torch.cuda.set_stream(home)  # which it will put back when it ends
+            return self._unbegun.popleft()
+        if ready is None:
+            ready = 0
+            self._waiting[0][1].synchronize()
+        return self._waiting.pop(ready)[0]
 
     def wait(self, stream: torch.cuda.Stream) -> None:
         if self._ending:

@@ -34,6 +34,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
+MODELS: tuple[ModelName, ...] = ("a", "merged", "b")
 OPTIONS = TranscribeOptions(max_new_tokens=40, no_speech_threshold=None)
 RECIPES = [
     MergeRecipe.build("direct", {"direct_alpha": 0.3}),
@@ -262,6 +263,33 @@ def test_three_models_at_once_write_what_each_writes_alone(live: LiveMerge) -> N
         assert len(streams) == 3
         again = {name: told(cold(listen).transcribe(name, *clips[0])) for name in names}
         assert again == expected[0], "graphs that were captured in a thread, on the caller's stream"
+
+
+def test_models_at_once_wait_for_the_encoder_that_they_share(live: LiveMerge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mixture hears with A's encoder: what A's stream makes, the mixture's reads."""
+    weights = {"encoder_weights": (1.0, 0.0), "decoder_weights": (0.5, 0.5)}
+    live.apply(MergeRecipe.build("ties", {"ties_density": 1.0, **weights}))
+    assert live.identity("merged").encoder == live.identity("a").encoder
+    clips = [make_clip(3, seed) for seed in range(4)]
+    alone = {model: LiveTranscriber(live) for model in MODELS}  # without drafts the bits repeat
+    expected = [{model: alone[model].transcribe(model, clip, OPTIONS).tokens for model in MODELS} for clip in clips]
+    encode_as_ever, encoded = CudaBackend.encode, []
+
+    def encode_slowly(backend: CudaBackend, window: torch.Tensor) -> torch.Tensor:
+        encoded.append(backend)
+        heard = encode_as_ever(backend, window)
+        torch.cuda._sleep(20_000_000)  # type: ignore[no-untyped-call]
+        return heard.clone()  # made about 10 ms after the mixture has come to read it
+
+    monkeypatch.setattr(CudaBackend, "encode", encode_slowly)
+    listen = LiveTranscriber(live, way="at once")
+    for clip, texts in zip(clips * 2, expected * 2, strict=True):
+        for store in vars(listen.workspace).values():
+            store.clear()  # so that memory is used again in which something else lay
+        encoded.clear()
+        found = listen.transcribe_all(MODELS, clip, OPTIONS)
+        assert {model: one.tokens for model, one in found.items()} == texts
+        assert len(encoded) == 2
 
 
 def test_one_model_that_stops_ends_the_others(live: LiveMerge) -> None:

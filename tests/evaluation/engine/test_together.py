@@ -138,6 +138,7 @@ def test_on_a_gpu_each_stream_waits_for_what_was_before_and_is_waited_for(monkey
 
     caller = object()
     events = FakeEvents(monkeypatch, caller)
+    events.slow = {1, 2}  # 0 is what the caller has launched
     monkeypatch.setattr(torch.cuda, "device", entering)
     monkeypatch.setattr(torch.cuda, "stream", entering)
     made = [FakeGpu(FakeStream(i)) for i in range(2)]
@@ -234,3 +235,24 @@ def test_the_cache_stays_consistent_under_threads(impatient: None) -> None:
         user.join()
     assert not failures
     assert cache.nbytes == sum(len(value) for value in cache._values.values()) <= 200
+
+
+def test_a_stream_waits_for_what_another_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_on: list[object] = []
+
+    class OnGpu:
+        is_cuda, device, nbytes = True, "cuda", 12
+
+        def record_stream(self, stream: object) -> None:
+            read_on.append(stream)
+
+    class Reader(FakeStream):
+        def wait_event(self, event: object) -> None:
+            self.asked.append(event)  # type: ignore[arg-type]
+
+    made, maker, reader = OnGpu(), FakeStream(1), Reader(2)
+    events = FakeEvents(monkeypatch, maker)
+    shared = streams.Shared(made)  # type: ignore[arg-type]
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: reader)
+    assert shared.read() is made and shared.nbytes == 12  # type: ignore[comparison-overlap]
+    assert events.recorded == [maker] and reader.asked == [shared._made] and read_on == [reader]

@@ -35,6 +35,23 @@ def test_the_one_that_need_not_wait_goes_on(monkeypatch: pytest.MonkeyPatch) -> 
     assert stream.asked == ["settles"], "outside, the thread waits itself"
 
 
+def test_one_that_can_go_on_does_so_before_another_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = FakeEvents(monkeypatch, None)
+    order: list[str] = []
+
+    def work(name: str) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(3):
+                order.append(name)
+                turns.wait(FakeStream())  # type: ignore[arg-type]
+
+        return run
+
+    events.slow = {1}
+    turns.take_turns([work("first"), work("second"), work("third")])
+    assert order == ["first", "first", "second", "second", "second", "third", "third", "third", "first"]
+
+
 def test_an_interruption_unwinds_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     events = FakeEvents(monkeypatch, None)
     stream = FakeStream()
@@ -48,7 +65,7 @@ def test_an_interruption_unwinds_all_of_them(monkeypatch: pytest.MonkeyPatch) ->
             turns.wait(stream)  # type: ignore[arg-type]
             unwound.append("unwound")
 
-    events.interrupted_at = 2
+    events.slow, events.interrupted_at = {0, 1}, 2
     with pytest.raises(KeyboardInterrupt):
         turns.take_turns([work, work])
     assert unwound == ["unwound", "unwound"] and stream.asked == ["settles", "settles"]
@@ -69,14 +86,14 @@ def test_a_device_that_fails_fails_them_all_and_the_first_failure_is_raised(monk
             unwound.append("unwound")
             turns.wait(Broken())  # type: ignore[arg-type]
 
-    events.interrupted_at = 0
+    events.slow, events.interrupted_at = {0, 1}, 2
     with pytest.raises(KeyboardInterrupt):
         turns.take_turns([work, work, work])
     assert unwound == ["unwound"] * 3 and events.put_back[-1] == "the caller's"
 
 
 def test_turns_within_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeEvents(monkeypatch, None)
+    FakeEvents(monkeypatch, None).slow = set(range(8))
     order: list[str] = []
 
     def inner(name: str) -> None:
