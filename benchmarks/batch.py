@@ -4,9 +4,12 @@
     python -m benchmarks.batch --device cuda --json out.json    # GPU: demo pair, large-v3 shape with random weights
 
 Each figure is one pass over the same windows, encoder included, log-mel excluded on both sides. transformers gets the
-windows sorted into batches by length, which is its best case. The `floor` of the same run is what no batch does
-without: encoding every window, and reading, at the speed of a copy, the encoder's output in every layer for every token
-and the decoder's weights for every step of the longest text. It leaves nothing for the arithmetic of the text.
+windows sorted into batches by length, which is its best case.
+
+Beside them, of the same run, the `floor`: the encoder's operations at the speed of a large product, and then reading,
+at the memory's speed, each layer's encoder output for every token and the decoder's weights for every step of the
+longest text. And `encoder_and_reading`: the same with the time that our encoder takes. Neither has room for the text's
+arithmetic.
 
 Random weights never end a text, so each of their windows stops, on both sides alike, after as many tokens as speech of
 its length has. They do two kinds of work: `clips` of 2 to 25 s with about four tokens a second, and `full` windows of
@@ -29,13 +32,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.batch_floor import batch_floor
 from benchmarks.live import scratch
 from benchmarks.live_bench import Bench
 from benchmarks.live_models import SHAPES, synthetic_clips
-from benchmarks.timing import bytes_per_second, machine, milliseconds, synchronize
-from evaluation.engine.batch_windows import INTAKE
+from benchmarks.table import table
+from benchmarks.timing import machine, synchronize
 from evaluation.engine.continuous import ContinuousBatch
-from evaluation.engine.model import encode
 from evaluation.engine.tensors import collect
 
 TOKENS_PER_SECOND = 4
@@ -70,6 +73,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(text, encoding="utf-8")
     print(text)
+    print(table(report), file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -122,40 +126,22 @@ def measure(bench: Bench, work: Work, sizes: tuple[int, ...]) -> dict[str, Any]:
                 continue
             found[name][size] = round(work.seconds / (time.perf_counter() - began), 2)
             print(f"{bench.shape} {name} {size}: {found[name][size]}", file=sys.stderr, flush=True)
-    found["floor"] = floor(bench, work, written["engine"])
     best = {
         name: max(value for value in found[name].values() if isinstance(value, float))
         for name in ("engine", "transformers")
     }
+    parts = batch_floor(collect(bench.live.modules["merged"]), work.windows, written["engine"])
+    best["floor"] = work.seconds / (parts["arithmetic_s"] + parts["reading_s"])
+    best["encoder_and_reading"] = work.seconds / (parts["encoding_s"] + parts["reading_s"])
     same = sum(one == other for one, other in zip(written["engine"], written["transformers"], strict=True))
     ratios = {
         "best_ratio": best["engine"] / best["transformers"],
-        "floor_to_engine": found["floor"]["rtfx"] / best["engine"],
-        "floor_to_transformers": found["floor"]["rtfx"] / best["transformers"],
+        "floor_to_engine": best["floor"] / best["engine"],
+        "floor_to_transformers": best["floor"] / best["transformers"],
     }
-    rounded = {name: round(value, 2) for name, value in ratios.items()}
-    return {**found, **rounded, "identical_windows": f"{same}/{count}"}
-
-
-def floor(bench: Bench, work: Work, written: list[list[int]]) -> dict[str, float]:
-    """Seconds of encoding (median of three) and of reading, and the RTFx of both one after the other."""
-    tensors = collect(bench.live.modules["merged"])
-    groups = [torch.stack(work.windows[i : i + INTAKE]) for i in range(0, len(work.windows), INTAKE)]
-
-    def encode_all() -> None:
-        for group in groups:
-            encode(tensors, group)
-
-    encoding = milliseconds(encode_all, bench.device, 3, 1) / 1e3
-    heard = tensors.cross_nbytes() / 2  # keys and values together are twice as large as what they are projected from
-    longest = max(len(tokens) for tokens in written)
-    read = heard * sum(len(tokens) for tokens in written) + tensors.decoder_step_nbytes() * longest
-    reading = read / bytes_per_second(bench.device)
-    return {
-        "encoding_s": round(encoding, 3),
-        "reading_s": round(reading, 3),
-        "rtfx": round(work.seconds / (encoding + reading), 2),
-    }
+    found |= {"floor_parts": parts, "best": {name: round(value, 2) for name, value in best.items()}}
+    found |= {name: round(value, 2) for name, value in ratios.items()}
+    return {**found, "identical_windows": f"{same}/{count}"}
 
 
 def engine_run(bench: Bench, work: Work, size: int) -> Callable[[], list[list[int]]]:

@@ -1,4 +1,5 @@
-"""How fast the live path is, beside its floors and its peers of the same run; prints JSON.
+"""How fast the live path is, beside its floors and its peers of the same run; prints JSON, and a table
+on the standard error.
 
     python -m benchmarks.live                                   # CPU, demo pair
     python -m benchmarks.live --device cuda --json out.json     # GPU: large-v3 shape with random weights, demo pair
@@ -28,6 +29,7 @@ from benchmarks import live_sections as sections
 from benchmarks.live_bench import Bench
 from benchmarks.live_models import SHAPES
 from benchmarks.live_three import three_models
+from benchmarks.table import table
 from benchmarks.timing import machine
 
 SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
@@ -70,6 +72,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
     print(json.dumps(report, separators=(",", ":")))
+    print(table(report), file=sys.stderr)
 
 
 def run(report: dict[str, Any], shape: str, name: str, bench: Bench) -> None:

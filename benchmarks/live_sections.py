@@ -103,7 +103,7 @@ def parts(bench: Bench) -> dict[str, Any]:
 
 
 def step_floor(bench: Bench) -> float:
-    """Milliseconds to read, at the speed of a large copy, what one token reads: decoder weights and cross keys."""
+    """Milliseconds to read, at the memory's speed, what one token reads: decoder weights, cross keys and values."""
     tensors = collect(bench.live.modules["merged"])
     return 1e3 * (tensors.decoder_step_nbytes() + tensors.cross_nbytes()) / bytes_per_second(bench.device)
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from evaluation.engine.cpu import linear
+
 
 def synchronize(device: torch.device) -> None:
     """Wait for the device."""
@@ -57,10 +59,22 @@ def interleaved(
 
 
 def bytes_per_second(device: torch.device) -> float:
-    """How fast a large copy goes, bytes read and bytes written counted alike: the floor of whatever only reads."""
-    source = torch.empty((256 << 20) if device.type == "cuda" else (64 << 20), dtype=torch.uint8).to(device)
+    """The memory's speed: in a large copy (bytes read and written) or a sum (bytes read), whichever is faster."""
+    # Ones: what was never written, a CPU reads from one page of zeros in its cache.
+    source = torch.ones((1 << 28) if device.type == "cuda" else (1 << 24), dtype=torch.float32, device=device)
     target = torch.empty_like(source)
-    return 2e3 * source.numel() / milliseconds(lambda: target.copy_(source), device)
+    copying = 2 * source.nbytes / milliseconds(lambda: target.copy_(source), device)
+    return 1e3 * max(copying, source.nbytes / milliseconds(source.sum, device))
+
+
+def operations_per_second(device: torch.device, dtype: torch.dtype) -> float:
+    """The arithmetic's speed: floating-point operations in a large product, two to a multiplication. On CPUs torch's
+    own product may be half as fast as the one that the engine calls: the faster counts."""
+    size = 8192 if device.type == "cuda" else 2048
+    left, right = (torch.randn((size, size), device=device).to(dtype) for _ in range(2))
+    with torch.inference_mode():
+        taken = min(milliseconds(lambda: left @ right, device), milliseconds(lambda: linear(left, right, None), device))
+    return 2e3 * size**3 / taken
 
 
 def machine(device: torch.device) -> dict[str, Any]:
