@@ -21,6 +21,7 @@ from evaluation.engine.rules import Rules
 from evaluation.engine.streams import Shared
 from evaluation.engine.tensors import WhisperTensors, collect
 from evaluation.engine.timing import time_words
+from evaluation.engine.turns import wait_for
 from evaluation.features import WINDOW_SAMPLES, log_mel
 from evaluation.generate import generate_window
 from evaluation.transcriber import (
@@ -77,14 +78,10 @@ class Workspace:
     then, by (model, clip, options): drafts.
     """
 
-    features: ByteCache[Shared] = field(default_factory=lambda: ByteCache(FEATURE_BYTES, _nbytes))
-    heard: ByteCache[Shared] = field(default_factory=lambda: ByteCache(HEARD_BYTES, _nbytes))
+    features: ByteCache[Shared] = field(default_factory=lambda: ByteCache(FEATURE_BYTES, Shared.nbytes))
+    heard: ByteCache[Shared] = field(default_factory=lambda: ByteCache(HEARD_BYTES, Shared.nbytes))
     finished: ByteCache[Kept] = field(default_factory=lambda: ByteCache(TRANSCRIPT_BYTES, Kept.nbytes))
     latest: ByteCache[Kept] = field(default_factory=lambda: ByteCache(TRANSCRIPT_BYTES, Kept.nbytes))
-
-
-def _nbytes(shared: Shared) -> int:
-    return shared.nbytes
 
 
 def supported(module: Any) -> bool:
@@ -187,7 +184,7 @@ class WhisperEngine:
         """Encode the clip's first window, so that it is kept; returns the seconds taken. Silence is not encoded."""
         started = time.perf_counter()
         if not is_silent(clip.samples[:WINDOW_SAMPLES], options.silence_dbfs):
-            self.hear(clip, 0, identity)
+            wait_for(self.hear(clip, 0, identity))
         return time.perf_counter() - started
 
     def hear(self, clip: Clip, seek: int, identity: Identity | None) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A CUDA stream of its own for every model, so that several can run at the same time."""
+"""A CUDA stream of its own for every model, so that several can run at the same time, and what they share."""
 
 from __future__ import annotations
 
@@ -51,7 +51,6 @@ class Shared:
             self._made = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._made.record(torch.cuda.current_stream(tensor.device))  # type: ignore[no-untyped-call]
 
-    @property
     def nbytes(self) -> int:
         return self._tensor.nbytes
 

@@ -89,8 +89,10 @@ class WhisperTensors:
         return sum({t.data_ptr(): t.numel() * t.element_size() for t in self._all}.values())
 
     def decoder_step_nbytes(self) -> int:
-        """Bytes of weights that one decoded token has to read: the floor of a decode step, without the caches. Those that
-        project a window's keys and values are read once a window."""
+        """Bytes of weights that one decoded token has to read: the floor of a decode step, without the caches.
+
+        Those that project a window's keys and values are read once a window.
+        """
         once = {t.data_ptr() for layer in self.decoder if layer.cross for t in _tensors((layer.cross.k, layer.cross.v))}
         layers = [t for layer in self.decoder for t in _tensors(layer) if t.data_ptr() not in once]
         return sum(t.numel() * t.element_size() for t in [*layers, self.head])

@@ -6,7 +6,7 @@ Threads would do the same, but wait for each other at Python's lock (docs/lab-bo
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -26,18 +26,25 @@ def wait(stream: torch.cuda.Stream) -> None:
         turns.wait(stream)
 
 
+def wait_for(tensor: torch.Tensor) -> None:
+    """Wait until what was launched on the current stream of the tensor's device, if it has any, is done: see `wait`."""
+    if tensor.is_cuda:
+        wait(torch.cuda.current_stream(tensor.device))
+
+
 def to_host(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor on the host, once it is there: see `wait`."""
     if not tensor.is_cuda:
         return tensor
     host = torch.empty_like(tensor, device="cpu", pin_memory=True)
     host.copy_(tensor, non_blocking=True)
-    wait(torch.cuda.current_stream(tensor.device))
+    wait_for(tensor)
     return host
 
 
 def take_turns(works: Sequence[Callable[[], None]]) -> None:
-    """Do all of them in the calling thread; they must not raise. At every `wait` of one the next is resumed.
+    """Do all of them in the calling thread; they must not raise. At every `wait` one goes on whose wait is over, or one
+    begins.
 
     What belongs to a thread they share: torch's current stream is put back when one is resumed and when all have ended,
     nothing else is. So `torch.inference_mode` has to be entered around this call, not only within a work. Of context
@@ -55,36 +62,42 @@ class _Turns:
     def __init__(self, works: Sequence[Callable[[], None]]) -> None:
         self._hub = getcurrent()
         self._unbegun = deque(greenlet(one) for one in works)
-        self._waiting: list[tuple[greenlet, torch.cuda.Event]] = []  # the one that has waited longest first
+        # What each that has begun waits for, the one that has waited longest first. None: it runs.
+        self._begun: OrderedDict[greenlet, torch.cuda.Event | None] = OrderedDict()
         self._ending = False
 
     def run(self) -> None:
         home = torch.cuda.current_stream()
         try:
-            while self._unbegun or self._waiting:
+            while self._unbegun or self._begun:
                 work = self._next(home)
+                self._begun[work] = None
                 event = work.switch()
-                if not work.dead:
-                    self._waiting.append((work, event))
+                if work.dead:
+                    del self._begun[work]
+                else:
+                    self._begun[work] = event
+                    self._begun.move_to_end(work)
         finally:
-            self._ending = True  # after an interruption here the others unwind, and wait where they are
-            for work, _ in self._waiting:
+            self._ending = True  # after an interruption here those that have begun unwind, and wait where they are
+            for work in self._begun:
                 with suppress(Exception):  # a device that fails fails them all; what came first is raised
                     work.throw()
             torch.cuda.set_stream(home)
 
     def _next(self, home: torch.cuda.Stream) -> greenlet:
-        """One whose wait is over, for the device has work again soonest then; or one that has not begun; or the one
+        """One whose wait is over, so that the device gets work again soonest; or one that has not begun; or the one
         that has waited longest, when its wait is over."""
-        passed = (i for i, (_, event) in enumerate(self._waiting) if event.query())  # type: ignore[no-untyped-call]
-        ready = next(passed, None)
-        if ready is None and self._unbegun:
+        for work, event in self._begun.items():
+            if event is not None and event.query():  # type: ignore[no-untyped-call]
+                return work
+        if self._unbegun:
             torch.cuda.set_stream(home)  # which it will put back when it ends
             return self._unbegun.popleft()
-        if ready is None:
-            ready = 0
-            self._waiting[0][1].synchronize()
-        return self._waiting.pop(ready)[0]
+        work, event = next(iter(self._begun.items()))
+        if event is not None:
+            event.synchronize()
+        return work
 
     def wait(self, stream: torch.cuda.Stream) -> None:
         if self._ending:

@@ -24,14 +24,17 @@ class FakeStream:
 
 
 class FakeEvents:
-    """Events of a device that is not there: all have passed, but for those in `slow`, which pass when waited for."""
+    """Events of a device that is not there: all have passed, but for those in `slow`, which pass when waited for.
+
+    An interruption comes when the event `interrupted_at` is asked, or `interrupted_in`, while it is waited for.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, current: object) -> None:
         self.recorded: list[object] = []
         self.waited: list[int] = []
         self.put_back: list[object] = []
         self.slow: set[int] = set()
-        self.interrupted_at = -1
+        self.interrupted_at = self.interrupted_in = -1
         monkeypatch.setattr(torch.cuda, "Event", self._make)
         monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: current)
         monkeypatch.setattr(torch.cuda, "set_stream", self.put_back.append)
@@ -45,6 +48,8 @@ class FakeEvents:
             return number not in self.slow
 
         def wait() -> None:
+            if number == self.interrupted_in:
+                raise KeyboardInterrupt
             self.slow.discard(number)
             self.waited.append(number)
 

@@ -237,7 +237,6 @@ def test_the_engine_equals_generate(live: LiveMerge, plain: bool, seconds: float
 
 def test_three_models_at_once_write_what_each_writes_alone(live: LiveMerge) -> None:
     live.apply(MergeRecipe.build("direct", {"direct_alpha": 0.5}))
-    names: tuple[ModelName, ...] = ("a", "merged", "b")
     clips = [(make_clip(3, seed), OPTIONS) for seed in range(3)]
     clips.append((make_clip(44, 4), replace(OPTIONS, word_times=True)))
 
@@ -251,18 +250,18 @@ def test_three_models_at_once_write_what_each_writes_alone(live: LiveMerge) -> N
         return transcript.tokens, words
 
     alone = LiveTranscriber(live)  # without drafts the bits repeat
-    expected = [{name: told(cold(alone).transcribe(name, *clip)) for name in names} for clip in clips]
+    expected = [{name: told(cold(alone).transcribe(name, *clip)) for name in MODELS} for clip in clips]
     for _ in range(3):  # engines that capture while others run
         listen = LiveTranscriber(live, way="at once")
         for _ in range(8):
             for clip, wanted in zip(clips, expected, strict=True):
-                found = cold(listen).transcribe_all(names, *clip)
+                found = cold(listen).transcribe_all(MODELS, *clip)
                 assert {name: told(one) for name, one in found.items()} == wanted
                 assert not any(one.cached or one.acceptance is not None for one in found.values())
         streams = {engine.backend.stream.cuda_stream for engine in listen._engines.values()}  # type: ignore[union-attr]
         assert len(streams) == 3
-        again = {name: told(cold(listen).transcribe(name, *clips[0])) for name in names}
-        assert again == expected[0], "graphs that were captured in a thread, on the caller's stream"
+        again = {name: told(cold(listen).transcribe(name, *clips[0])) for name in MODELS}
+        assert again == expected[0], "graphs that were captured on streams of their own, on the caller's"
 
 
 def test_models_at_once_wait_for_the_encoder_that_they_share(live: LiveMerge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,14 +277,15 @@ def test_models_at_once_wait_for_the_encoder_that_they_share(live: LiveMerge, mo
     def encode_slowly(backend: CudaBackend, window: torch.Tensor) -> torch.Tensor:
         encoded.append(backend)
         heard = encode_as_ever(backend, window)
+        late = torch.zeros_like(heard)
         torch.cuda._sleep(20_000_000)  # type: ignore[no-untyped-call]
-        return heard.clone()  # made about 10 ms after the mixture has come to read it
+        return late.copy_(heard)  # about 10 ms after the mixture has come to read it
 
     monkeypatch.setattr(CudaBackend, "encode", encode_slowly)
     listen = LiveTranscriber(live, way="at once")
     for clip, texts in zip(clips * 2, expected * 2, strict=True):
         for store in vars(listen.workspace).values():
-            store.clear()  # so that memory is used again in which something else lay
+            store.clear()
         encoded.clear()
         found = listen.transcribe_all(MODELS, clip, OPTIONS)
         assert {model: one.tokens for model, one in found.items()} == texts
@@ -296,7 +296,7 @@ def test_one_model_that_stops_ends_the_others(live: LiveMerge) -> None:
     polls = iter([False] * 4)
     listen = LiveTranscriber(live, way="at once")
     with pytest.raises(Cancelled):
-        listen.transcribe_all(("a", "merged", "b"), make_clip(3), OPTIONS, lambda: next(polls, True))
+        listen.transcribe_all(MODELS, make_clip(3), OPTIONS, lambda: next(polls, True))
     assert len(listen.workspace.latest) == 0
     texts = listen.transcribe_all(("a", "b"), make_clip(3), OPTIONS)
     assert texts["a"].tokens == LiveTranscriber(live).transcribe("a", make_clip(3), OPTIONS).tokens

@@ -254,5 +254,5 @@ def test_a_stream_waits_for_what_another_makes(monkeypatch: pytest.MonkeyPatch) 
     events = FakeEvents(monkeypatch, maker)
     shared = streams.Shared(made)  # type: ignore[arg-type]
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: reader)
-    assert shared.read() is made and shared.nbytes == 12  # type: ignore[comparison-overlap]
+    assert shared.read() is made and shared.nbytes() == 12  # type: ignore[comparison-overlap]
     assert events.recorded == [maker] and reader.asked == [shared._made] and read_on == [reader]

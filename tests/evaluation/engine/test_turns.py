@@ -52,23 +52,35 @@ def test_one_that_can_go_on_does_so_before_another_begins(monkeypatch: pytest.Mo
     assert order == ["first", "first", "second", "second", "second", "third", "third", "third", "first"]
 
 
-def test_an_interruption_unwinds_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    events = FakeEvents(monkeypatch, None)
+@pytest.mark.parametrize("when", ["asked", "waited for", "before all have begun"])
+def test_an_interruption_unwinds_those_that_have_begun(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    events = FakeEvents(monkeypatch, "the caller's")
     stream = FakeStream()
     unwound: list[str] = []
 
-    def work() -> None:
-        try:
-            turns.wait(stream)  # type: ignore[arg-type]
-            turns.wait(stream)  # type: ignore[arg-type]
-        finally:
-            turns.wait(stream)  # type: ignore[arg-type]
-            unwound.append("unwound")
+    def work(name: str) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                turns.wait(stream)  # type: ignore[arg-type]
+                turns.wait(stream)  # type: ignore[arg-type]
+            finally:
+                turns.wait(stream)  # type: ignore[arg-type]
+                unwound.append(name)
 
-    events.slow, events.interrupted_at = {0, 1}, 2
+        return run
+
+    events.slow = {0, 1}
+    if when == "asked":
+        events.interrupted_at = 2
+    elif when == "waited for":
+        events.interrupted_in = 0
+    else:
+        events.interrupted_at = 0
     with pytest.raises(KeyboardInterrupt):
-        turns.take_turns([work, work])
-    assert unwound == ["unwound", "unwound"] and stream.asked == ["settles", "settles"]
+        turns.take_turns([work("first"), work("second")])
+    begun = ["first"] if when == "before all have begun" else ["first", "second"]
+    assert sorted(unwound) == begun and stream.asked == ["settles"] * len(begun)
+    assert events.put_back[-1] == "the caller's"
 
 
 def test_a_device_that_fails_fails_them_all_and_the_first_failure_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The table of a benchmark: ratios worked out by hand, and lines whose figures are really in the reports."""
+"""Benchmarks: ratios worked out by hand, lines whose figures are in the reports, operations and bytes counted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.batch_floor import encoder_operations
 from benchmarks.table import LINES, _at, table
+from evaluation.engine.tensors import collect
+from tests.evaluation.engine.tiny_whisper import make_module
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
@@ -44,3 +50,22 @@ def dicts(found: Any) -> Iterator[dict[str, Any]]:
         yield found
         for value in found.values():
             yield from dicts(value)
+
+
+@torch.inference_mode()
+def test_the_operations_of_the_encoder_are_those_that_torch_counts() -> None:
+    module = make_module(0)
+    module.set_attn_implementation("eager")  # torch does not count fused attention on a CPU
+    tensors = collect(module)
+    with FlopCounterMode(display=False) as counter:
+        module.model.encoder(torch.zeros(1, tensors.conv1[0].shape[1], 3000))
+    assert encoder_operations(tensors) == counter.get_total_flops()
+
+
+def test_a_step_reads_all_weights_of_the_layers_but_those_for_what_is_heard() -> None:
+    module = make_module(0)
+    decoder = module.model.decoder
+    once = ("encoder_attn.k_proj", "encoder_attn.v_proj")
+    read = [p for name, p in decoder.layers.named_parameters() if not any(part in name for part in once)]
+    expected = sum(p.nbytes for p in [*read, decoder.embed_tokens.weight])
+    assert collect(module).decoder_step_nbytes() == expected
