@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Elements per step. On the CPU its temporaries stay in the second-level cache, and it is short enough for torch not to
 # wake its other threads, which costs more than it brings; on a GPU it amortises launches.
 STEP = {"cpu": 1 << 15, "cuda": 1 << 26}
+KERNEL_STEP = 1 << 18  # of the compiled kernels, whose only temporary is the rounded result
 NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
 Read = Callable[[int, int], tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]
 
@@ -103,17 +104,28 @@ def carry_out(
     Where the buffer is wider than that (a float32 buffer on the CPU, an fp16 checkpoint) the values are those that an
     export would hold. Raises Cancelled between two steps.
     """
-    row = stretch.operator.row
-    step = max(STEP[merged.device.type] // row, 1) * row
-    for begin in range(stretch.start, stretch.stop, step):
-        if cancelled is not None and cancelled():
-            raise Cancelled
-        end = min(begin + step, stretch.stop)
-        if kernels is not None and kernels.apply(stretch, begin, end):
-            continue
+    start = stretch.start
+    if kernels is not None:
+        for begin, end in _steps(stretch, start, KERNEL_STEP, cancelled):
+            if not kernels.apply(stretch, begin, end):
+                break
+            start = end
+    for begin, end in _steps(stretch, start, STEP[merged.device.type], cancelled):
         sources, base = read(begin, end)
         result = stretch.operator(Chunk(sources, base, begin - stretch.start))
         merged[begin:end].copy_(result if merged.dtype == stretch.dtype else result.to(stretch.dtype))
+
+
+def _steps(
+    stretch: Stretch, start: int, size: int, cancelled: Callable[[], bool] | None
+) -> Iterator[tuple[int, int]]:
+    """The rest of a stretch from `start` on in steps of about `size` elements, whole rows. Raises Cancelled."""
+    row = stretch.operator.row
+    step = max(size // row, 1) * row
+    for begin in range(start, stretch.stop, step):
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        yield begin, min(begin + step, stretch.stop)
 
 
 def slot_names(layout: FlatLayout, stack: str) -> list[str]:

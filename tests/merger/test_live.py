@@ -14,7 +14,7 @@ from merger.checkpoint import Checkpoint, open_checkpoint
 from merger.disk import merge_to_folder
 from merger.errors import BadRecipe, Cancelled, DeviceUnavailable, IncompatibleModels
 from merger.layout import EMBEDDING, TIED_HEAD
-from merger.live import LiveMerge, ModelName
+from merger.live import LiveMerge, ModelName, write
 from merger.live.flat import FlatLayout
 from merger.live.modules import pointers
 from merger.live.tables import Table, is_copy
@@ -68,6 +68,24 @@ def test_every_method_gives_the_bits_of_a_merge_to_disk(
         applied = live.apply(recipe)
         assert (applied.performed, applied.digest, applied.warnings) == (method, recipe.digest, ())
         assert same_as_folder(live, tmp_path / str(number))
+
+
+@pytest.mark.parametrize("method", methods())
+def test_steps_of_any_size_give_the_same_bits(
+    method: str, live: LiveMerge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for parameters in GUIDE.get(method, [{}]):
+        recipe = MergeRecipe.build(method, parameters)
+        live.mixture.forget()
+        live.apply(recipe)
+        whole = live.mixture.buffer.clone()
+        with monkeypatch.context() as patch:
+            patch.setattr("merger.live.write.KERNEL_STEP", 1000)
+            patch.setitem(write.STEP, "cpu", 300)
+            live.mixture.forget()
+            live.mixture.buffer.zero_()
+            live._write(live._plans, None)
+        assert torch.equal(live.mixture.buffer.view(torch.int32), whole.view(torch.int32))
 
 
 def test_curves_over_the_blocks_give_the_bits_of_a_merge_to_disk(
