@@ -18,8 +18,10 @@ from statistics import median
 import torch
 from torch.nn import functional as F
 
-MANY_ROWS = 8  # from here on a product is a matrix product; below, torch's own matrix-vector code is faster
-LONG_ATTENTION = 512  # keys from which attention is done by matrix products of whole blocks
+# Rows from which a product is one of matrices. Below, torch's own code for vectors is faster, but only while the weight
+# has fewer than LARGE_WEIGHT elements and lies in a cache: it reads with one core.
+MANY_ROWS, LARGE_WEIGHT = 8, 1 << 18
+LONG_ATTENTION, MANY_QUERIES = 512, 64  # keys and queries from which attention is done by products of whole blocks
 QUERY_BLOCK = 500  # queries at a time: scores of 500 × 1500 float32 (3 MB) stay in the caches
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc malloc.h
 KEPT_BYTES = 256 << 20
@@ -35,18 +37,16 @@ def has_onednn() -> bool:
     )
 
 
-def _suits_onednn(x: torch.Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and x.numel() >= MANY_ROWS * x.shape[-1]
-        and has_onednn()
-    )
+def _suits_onednn(x: torch.Tensor, weight: torch.Tensor | None = None) -> bool:
+    """Whether oneDNN is the faster for x[..., k], and a weight if it is known."""
+    large = weight is not None and weight.numel() >= LARGE_WEIGHT
+    enough = large or x.numel() >= MANY_ROWS * x.shape[-1]
+    return x.device.type == "cpu" and x.dtype == torch.float32 and enough and has_onednn()
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """`F.linear`, by the faster library."""
-    if _suits_onednn(x):
+    if _suits_onednn(x, weight):
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return product
     return F.linear(x, weight, bias)
@@ -54,7 +54,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
 
 def linear_gelu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Exact (erf) GELU of `F.linear`."""
-    if _suits_onednn(x):
+    if _suits_onednn(x, weight):
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "none")
         return product
     return F.gelu(F.linear(x, weight, bias))
@@ -62,7 +62,7 @@ def linear_gelu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Unmasked attention of q[b, h, t, e] to k, v[b, h, s, e]: [b, h, t, e]."""
-    if k.shape[2] < LONG_ATTENTION or q.shape[2] < MANY_ROWS or not _suits_onednn(q):
+    if k.shape[2] < LONG_ATTENTION or q.shape[2] < MANY_QUERIES or not _suits_onednn(q):
         return F.scaled_dot_product_attention(q, k, v)
     batch, heads, count, width = q.shape
     scaled = q * width**-0.5

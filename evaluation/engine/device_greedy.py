@@ -20,7 +20,6 @@ from merger.errors import Cancelled
 
 STEPS_PER_LOOK = 8  # the host waits for the device once in so many tokens; at most that many are decoded in vain
 STEPS_WITH_DRAFTS = 4  # a draft that broke off can mostly go on after two or three tokens
-SHORT_OFFER = 7  # with the token before it eight: the longest pass that costs hardly more than a step in CUDA
 SPANS = (4, 8, 16, 32, 64, 128, 192, 256, 384)  # lengths for which a pass over several tokens is captured
 
 
@@ -142,7 +141,7 @@ class _DeviceRun:
         cancelled: Callable[[], bool] | None,
     ) -> None:
         self.decoder, self.prompt, self.limit, self.rules = decoder, prompt, limit, rules
-        self.proposer, self.cancelled = Proposer(drafts, SHORT_OFFER), cancelled
+        self.proposer, self.cancelled = Proposer(drafts), cancelled
         self.steps_per_look = STEPS_WITH_DRAFTS if drafts else STEPS_PER_LOOK
         self.written: list[int] = []
         self.ended = False

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 LONGEST_MATCH = 4  # tokens
 SHORTEST_MATCH = 2
 LONGEST_PAUSE = 8  # tokens
+# With the token before it eight: the longest pass that costs hardly more than a step in CUDA. On a CPU it costs two
+# steps of a small model, and a third more than one of a large one.
+SHORT_OFFER = 7
 
 
 def propose(written: Sequence[int], sources: Sequence[Sequence[int]], room: int) -> list[int]:
@@ -38,12 +41,11 @@ class Proposer:
 
     The first offer is a whole source, and so is what comes after a short one that was confirmed whole. After any other
     the next is short, and after n in a row of which nothing was confirmed 2ⁿ tokens (at most 8) go without one: a loop
-    of few tokens leads back into a draft at every step, to no avail. `short`: tokens of a short offer, as many as a
-    pass takes at little more than a step's cost.
+    of few tokens leads back into a draft at every step, to no avail.
     """
 
-    def __init__(self, sources: Sequence[Sequence[int]], short: int) -> None:
-        self._sources, self._short = sources, short
+    def __init__(self, sources: Sequence[Sequence[int]]) -> None:
+        self._sources = sources
         self._longest: int | None = None
         self._failures = 0
         self._not_before = 0
@@ -58,7 +60,7 @@ class Proposer:
         """Note what became of an offer, `written` tokens having been written since."""
         if not offered:
             return
-        self._longest = None if confirmed == offered >= self._short else self._short
+        self._longest = None if confirmed == offered >= SHORT_OFFER else SHORT_OFFER
         self._failures = 0 if confirmed else self._failures + 1
         if self._failures:
             self._not_before = written + min(LONGEST_PAUSE, 1 << self._failures)

@@ -16,8 +16,6 @@ from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors
 from merger.errors import Cancelled
 
-SHORT_OFFER = 3  # on the CPU a pass over four tokens costs two steps, one over eight four
-
 
 @dataclass(frozen=True)
 class Decoded:
@@ -74,7 +72,7 @@ class _Run:
     ) -> None:
         self.tensors, self.caches, self.rules = tensors, caches, rules
         self.prompt, self.limit, self.cancelled = list(prompt), limit, cancelled
-        self.proposer = Proposer(drafts, SHORT_OFFER)
+        self.proposer = Proposer(drafts)
         self.written: list[int] = []
         self.history = rules.history()
         self.finished = False

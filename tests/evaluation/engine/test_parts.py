@@ -142,7 +142,7 @@ def test_drafts_start_with_the_first_source_and_resume_after_a_match() -> None:
 
 def test_offers_are_short_after_a_refusal_and_rarer_while_they_fail() -> None:
     source = list(range(100))
-    proposer = Proposer([source], short=7)
+    proposer = Proposer([source])
     assert proposer.propose([], 200) == source
     proposer.learn(11, 100, 10)  # cut short
     assert proposer.propose([4, 5], 200) == source[6:13]
@@ -180,8 +180,15 @@ def test_cpu_products_equal_torch() -> None:
     assert torch.allclose(cpu.linear(x, weight, bias), F.linear(x, weight, bias), atol=1e-5)
     assert torch.allclose(cpu.linear(x[0], weight), F.linear(x[0], weight), atol=1e-5)
     assert torch.allclose(cpu.linear_gelu(x, weight, bias), F.gelu(F.linear(x, weight, bias)), atol=1e-5)
-    q, k, v = (torch.randn(2, 3, count, 8) for count in (701, 600, 600))
-    assert torch.allclose(cpu.attend(q, k, v), F.scaled_dot_product_attention(q, k, v), atol=1e-5)
+    large, wide = torch.randn(2049, 128), torch.randn(2049)  # read by oneDNN for a single row too
+    assert large.numel() >= cpu.LARGE_WEIGHT > weight.numel()
+    for rows in (1, 3):
+        y = torch.randn(rows, 128)
+        assert torch.allclose(cpu.linear(y, large, wide), F.linear(y, large, wide), atol=1e-4)
+        assert torch.allclose(cpu.linear_gelu(y, large, None), F.gelu(F.linear(y, large)), atol=1e-4)
+    for queries in (1, 63, 64, 701):  # some below, some from MANY_QUERIES on
+        q, k, v = (torch.randn(2, 3, count, 8) for count in (queries, 600, 600))
+        assert torch.allclose(cpu.attend(q, k, v), F.scaled_dot_product_attention(q, k, v), atol=1e-5)
 
 
 def test_threads_are_put_back() -> None:
