@@ -56,7 +56,7 @@ def _batch() -> Iterator[Line]:
 
 
 LINES = (*_live(), *_batch())
-SHAPES = ("large-v3", "demo")
+SHAPES = ("large-v3", "small", "demo")
 
 
 def table(report: dict[str, Any]) -> str:
