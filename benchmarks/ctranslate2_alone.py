@@ -13,11 +13,10 @@ from statistics import median
 
 import numpy as np
 
-sys.modules["torch"] = None  # type: ignore[assignment]  # which it would load where it is installed
-
 
 def main() -> None:
     """Time encoding and writing the text of one window; medians in ms."""
+    sys.modules["torch"] = None  # type: ignore[assignment]  # which would be loaded where it is installed
     import ctranslate2
 
     folder, request = sys.argv[1], np.load(sys.argv[2])

@@ -136,7 +136,7 @@ def faster_whisper(bench: Bench) -> dict[str, Any]:
         threads=torch.get_num_threads(),
     )  # fmt: skip
     command = [sys.executable, "-m", "benchmarks.ctranslate2_alone", str(target), str(request)]
-    theirs = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    theirs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=300).stdout)
     return {
         **ours,
         "ctranslate2": theirs["ms"],

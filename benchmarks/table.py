@@ -36,16 +36,17 @@ def _live() -> Iterator[Line]:
     for name, key in (("CUDA", "cuda"), ("Triton", "triton"), ("plain torch", "plain"), ("CPU", "eager_with_choice")):
         yield Line(f"decoder step, {name}", f"parts.step_{key}", "parts.step_floor_of_bytes")
     generate = "transformers_default.generate"
+    yield Line("slider to transcript", "transformers_default.slider_to_transcript", "", generate, "generate")
     for name, share in (("confirmed", 100), ("90 % right", 90), ("half right", 50), ("all wrong", 0)):
-        yield Line(f"slider to transcript, draft {name}", f"slider.accept_{share}.p50", "", generate, "generate")
-    yield Line("the same, draft confirmed", "reload.live", "", "reload.save_load_generate", "save, load, generate")
+        yield Line(f"the same, draft {name}", f"slider.accept_{share}.p50")
+    yield Line("the same, measured beside", "reload.live", "", "reload.save_load_generate", "save, load, generate")
     ours, sections = "engine_without_draft", {"transformers_default": "default", "transformers_static": "static"}
     for section, cache in sections.items():
         yield Line("without a draft", f"{section}.{ours}", "", f"{section}.generate", f"generate, {cache} cache")
     for name, key in (("without", ours), ("with", "engine_with_draft")):
         yield Line(f"A {name} a draft", f"faster_whisper.{key}", "", "faster_whisper.ctranslate2", "CTranslate2")
-    yield Line("A, mixture and B cold", "three_models.ms_chosen", "", "three_models.ms.one", "one of them")
-    yield Line("their encoders alone", "three_models.encoders", "", "three_models.ms.one", "one of them")
+    yield Line("A, mixture and B cold; floor: one of them", "three_models.ms_chosen", "three_models.ms.one")
+    yield Line("their encoders alone; floor: one of them", "three_models.encoders", "three_models.ms.one")
 
 
 def _batch() -> Iterator[Line]:
@@ -73,12 +74,10 @@ def _cells(line: Line, found: dict[str, Any]) -> tuple[str, ...] | None:
     ours, floor, peer = (_at(found, path) for path in (line.ours, line.floor, line.peer))
     if ours is None:
         return None
-    from_floor, faster = (
-        None if other is None else ours / other if line.more_is_better == inverse else other / ours
-        for other, inverse in ((floor, False), (peer, True))
-    )
-    ratios = [None if ratio is None else f"{ratio:.2f} x" for ratio in (from_floor, faster)]
-    cells = [line.what, _number(ours), _number(floor), ratios[0], _number(peer), ratios[1]]
+    more = line.more_is_better
+    from_floor = None if floor is None else _ratio(floor, ours) if more else _ratio(ours, floor)
+    faster = None if peer is None else _ratio(ours, peer) if more else _ratio(peer, ours)
+    cells = [line.what, _number(ours), _number(floor), from_floor, _number(peer), faster]
     return tuple(cell or "" for cell in (*cells, line.peer_name if peer is not None else ""))
 
 
@@ -86,6 +85,10 @@ def _at(found: Any, path: str) -> float | None:
     for key in path.split("."):
         found = found.get(key) if isinstance(found, dict) else None
     return float(found) if isinstance(found, int | float) else None
+
+
+def _ratio(larger: float, smaller: float) -> str:
+    return f"{larger / smaller:.2f} x"
 
 
 def _number(value: float | None) -> str | None:
@@ -105,4 +108,5 @@ def _aligned(rows: list[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
-    print("\n\n".join(table(json.loads(Path(name).read_text(encoding="utf-8"))) for name in sys.argv[1:]))
+    for name in sys.argv[1:]:
+        print(table(json.loads(Path(name).read_text(encoding="utf-8"))) or f"{name}: no report of these benchmarks")

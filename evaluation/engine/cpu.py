@@ -18,8 +18,9 @@ from statistics import median
 import torch
 from torch.nn import functional as F
 
-# Rows from which a product is one of matrices. Below, torch's own code for vectors is faster, but only while the weight
-# has fewer than LARGE_WEIGHT elements and lies in a cache: it reads with one core.
+# Rows from which a product is one of matrices. Below, torch's own code for vectors is faster while the weight lies in a
+# cache, which one of fewer than LARGE_WEIGHT elements is taken to do; from memory it reads half as fast, with one core.
+# Measured on two AMD cores (docs/lab-book/live.md).
 MANY_ROWS, LARGE_WEIGHT = 8, 1 << 18
 LONG_ATTENTION, MANY_QUERIES = 512, 64  # keys and queries from which attention is done by products of whole blocks
 QUERY_BLOCK = 500  # queries at a time: scores of 500 × 1500 float32 (3 MB) stay in the caches
@@ -37,16 +38,18 @@ def has_onednn() -> bool:
     )
 
 
-def _suits_onednn(x: torch.Tensor, weight: torch.Tensor | None = None) -> bool:
-    """Whether oneDNN is the faster for x[..., k], and a weight if it is known."""
+def _suits_onednn(x: torch.Tensor, weight: torch.Tensor | None = None, bias: torch.Tensor | None = None) -> bool:
+    """Whether oneDNN is the faster for x[..., k], with a weight and bias if they are known, and right: it reads a bias
+    as if its elements lay one behind the other."""
     large = weight is not None and weight.numel() >= LARGE_WEIGHT
     enough = large or x.numel() >= MANY_ROWS * x.shape[-1]
-    return x.device.type == "cpu" and x.dtype == torch.float32 and enough and has_onednn()
+    readable = bias is None or bias.is_contiguous()
+    return x.device.type == "cpu" and x.dtype == torch.float32 and enough and readable and has_onednn()
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """`F.linear`, by the faster library."""
-    if _suits_onednn(x, weight):
+    if _suits_onednn(x, weight, bias):
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return product
     return F.linear(x, weight, bias)
@@ -54,7 +57,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
 
 def linear_gelu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Exact (erf) GELU of `F.linear`."""
-    if _suits_onednn(x, weight):
+    if _suits_onednn(x, weight, bias):
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "none")
         return product
     return F.gelu(F.linear(x, weight, bias))

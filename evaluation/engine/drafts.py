@@ -11,8 +11,8 @@ from collections.abc import Sequence
 LONGEST_MATCH = 4  # tokens
 SHORTEST_MATCH = 2
 LONGEST_PAUSE = 8  # tokens
-# With the token before it eight: the longest pass that costs hardly more than a step in CUDA. On a CPU it costs two
-# steps of a small model, and a third more than one of a large one.
+# With the token before it eight: the longest pass in CUDA, which costs two and a half steps (three of a small model);
+# on a CPU two of a small model, one and a half where the weights come from memory.
 SHORT_OFFER = 7
 
 

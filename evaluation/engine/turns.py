@@ -81,7 +81,8 @@ class _Turns:
         finally:
             self._ending = True  # after an interruption here those that have begun unwind, and wait where they are
             for work in self._begun:
-                with suppress(Exception):  # a device that fails fails them all; what came first is raised
+                # A device that fails fails them all, and an interruption may come again: what came first is raised.
+                with suppress(Exception, KeyboardInterrupt):
                     work.throw()
             torch.cuda.set_stream(home)
 
@@ -95,8 +96,8 @@ class _Turns:
             torch.cuda.set_stream(home)  # which it will put back when it ends
             return self._unbegun.popleft()
         work, event = next(iter(self._begun.items()))
-        if event is not None:
-            event.synchronize()
+        assert event is not None, "none runs while the hub does"
+        event.synchronize()
         return work
 
     def wait(self, stream: torch.cuda.Stream) -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # Elements per step. On the CPU its temporaries stay in the second-level cache, and it is short enough for torch not to
 # wake its other threads, which costs more than it brings; on a GPU it amortises launches.
 STEP = {"cpu": 1 << 15, "cuda": 1 << 26}
-KERNEL_STEP = 1 << 18  # of the compiled kernels, whose only temporary is the rounded result
+# Of the compiled kernels, whose only temporary is the rounded result: fewer calls (docs/lab-book/live.md).
+KERNEL_STEP = 1 << 18
 NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
 Read = Callable[[int, int], tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]
 

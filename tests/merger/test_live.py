@@ -71,7 +71,7 @@ def test_every_method_gives_the_bits_of_a_merge_to_disk(
 
 
 @pytest.mark.parametrize("method", methods())
-def test_steps_of_any_size_give_the_same_bits(
+def test_small_steps_give_the_same_bits(
     method: str, live: LiveMerge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for parameters in GUIDE.get(method, [{}]):
@@ -86,6 +86,39 @@ def test_steps_of_any_size_give_the_same_bits(
             live.mixture.buffer.zero_()
             live._write(live._plans, None)
         assert torch.equal(live.mixture.buffer.view(torch.int32), whole.view(torch.int32))
+
+
+def test_what_the_kernels_refuse_in_the_middle_goes_on_plainly_and_can_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Refusing:
+        def __init__(self) -> None:
+            self.written: list[tuple[int, int]] = []
+
+        def apply(self, stretch: write.Stretch, begin: int, end: int) -> bool:
+            if begin >= 120:
+                return False
+            merged[begin:end] = source[begin:end]
+            self.written.append((begin, end))
+            return True
+
+    monkeypatch.setattr(write, "KERNEL_STEP", 50)
+    monkeypatch.setitem(write.STEP, "cpu", 30)
+    source, merged, plainly = torch.arange(200.0), torch.zeros(200), []
+    stretch = write.Stretch(Linear((1.0,)), torch.float32, 20, 200, ("one",))
+
+    def read(begin: int, end: int) -> tuple[tuple[torch.Tensor, ...], None]:
+        plainly.append((begin, end))
+        return (source[begin:end],), None
+
+    refusing = Refusing()
+    write.carry_out(stretch, read, merged, None, refusing)  # type: ignore[arg-type]
+    assert refusing.written == [(20, 70), (70, 120)] and plainly == [(120, 150), (150, 180), (180, 200)]
+    assert merged[:20].eq(0).all() and torch.equal(merged[20:], source[20:])
+    polls = iter([False] * 4 + [True])
+    with pytest.raises(Cancelled):
+        write.carry_out(stretch, read, merged, lambda: next(polls), refusing)  # type: ignore[arg-type]
+    assert plainly[3:] == [(120, 150)]
 
 
 def test_curves_over_the_blocks_give_the_bits_of_a_merge_to_disk(

@@ -48,6 +48,16 @@ def test_equals_generate(seed: int, seconds: float, timestamps: bool | None) -> 
             assert drafted.tokens == expected.tokens
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_generate_with_every_product_as_in_a_large_model(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.engine.cpu.LARGE_WEIGHT", 0)
+    plain, engine = both(make_module(seed))
+    expected = plain.transcribe(make_clip(5, seed), OPTIONS)
+    kept = engine.transcribe_kept(make_clip(5, seed), OPTIONS)
+    assert kept.transcript.tokens == expected.tokens
+    assert engine.transcribe(make_clip(5, seed), OPTIONS, drafts=[broken(kept, 7)]).tokens == expected.tokens
+
+
 def test_an_accepted_draft_costs_one_pass() -> None:
     engine = WhisperEngine(make_module(0), TOKENIZER)
     kept = engine.transcribe_kept(make_clip(2), OPTIONS)
@@ -154,3 +164,11 @@ def test_unknown_configurations_are_left_to_transformers() -> None:
     assert not supported(module)
     with pytest.raises(ValueError, match="HuggingFaceTranscriber"):
         WhisperEngine(module, TOKENIZER)
+
+
+def test_the_time_of_hearing_first_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.Tensor] = []
+    monkeypatch.setattr("evaluation.engine.engine.wait_for", waited.append)
+    engine, clip = WhisperEngine(make_module(0), make_processor().tokenizer), make_clip(2)
+    assert engine.hear_first(clip, OPTIONS, ME) > 0
+    assert [one.shape for one in waited] == [(1500, 32)] and len(engine.workspace.heard) == 1

@@ -181,14 +181,32 @@ def test_cpu_products_equal_torch() -> None:
     assert torch.allclose(cpu.linear(x[0], weight), F.linear(x[0], weight), atol=1e-5)
     assert torch.allclose(cpu.linear_gelu(x, weight, bias), F.gelu(F.linear(x, weight, bias)), atol=1e-5)
     large, wide = torch.randn(2049, 128), torch.randn(2049)  # read by oneDNN for a single row too
-    assert large.numel() >= cpu.LARGE_WEIGHT > weight.numel()
+    if cpu.has_onednn():
+        assert cpu._suits_onednn(x) and cpu._suits_onednn(x[0], large) and not cpu._suits_onednn(x[0], weight)
+        assert not cpu._suits_onednn(x, weight, large[:16, 0]), "a bias with gaps, which oneDNN reads without"
     for rows in (1, 3):
         y = torch.randn(rows, 128)
         assert torch.allclose(cpu.linear(y, large, wide), F.linear(y, large, wide), atol=1e-4)
         assert torch.allclose(cpu.linear_gelu(y, large, None), F.gelu(F.linear(y, large)), atol=1e-4)
-    for queries in (1, 63, 64, 701):  # some below, some from MANY_QUERIES on
+    assert torch.allclose(cpu.linear(y, large, large[:, 0]), F.linear(y, large, large[:, 0]), atol=1e-4)
+    for queries in (1, 63, 64, 701):
         q, k, v = (torch.randn(2, 3, count, 8) for count in (queries, 600, 600))
         assert torch.allclose(cpu.attend(q, k, v), F.scaled_dot_product_attention(q, k, v), atol=1e-5)
+
+
+def test_few_queries_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    plain = F.scaled_dot_product_attention
+
+    def noting(q: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        asked.append(q.shape[2])
+        return plain(q, *rest)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", noting)
+    k, v = torch.randn(1, 1, 600, 8), torch.randn(1, 1, 600, 8)
+    for queries in (1, 8, 63, 64, 65):
+        cpu.attend(torch.randn(1, 1, queries, 8), k, v)
+    assert asked == ([1, 8, 63] if cpu.has_onednn() else [1, 8, 63, 64, 65])
 
 
 def test_threads_are_put_back() -> None:
