@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -25,7 +26,13 @@ def batch_floor(
     """
     device = tensors.device
     arithmetic = len(windows) * encoder_operations(tensors) / operations_per_second(device, tensors.dtype)
-    encoding = min(milliseconds(_encoder(tensors, windows, size), device, 3, 1) for size in GROUPS) / 1e3
+    stacked = torch.stack(list(windows))
+
+    def encode_in(groups: Sequence[torch.Tensor]) -> None:
+        for group in groups:
+            encode(tensors, group)
+
+    encoding = min(milliseconds(partial(encode_in, stacked.split(size)), device, 3, 1) for size in GROUPS) / 1e3
     heard = tensors.cross_nbytes() / 2  # keys and values together are twice as large as what they are projected from
     counts = [len(tokens) for tokens in written]
     reading = (heard * sum(counts) + tensors.decoder_step_nbytes() * max(counts)) / bytes_per_second(device)
@@ -44,13 +51,3 @@ def encoder_operations(tensors: WhisperTensors) -> int:
         matrices += sum(weight.numel() for weight, _ in pairs)
     attending = len(tensors.encoder) * 4 * positions**2 * width  # scores, and the sum of values
     return convolutions + 2 * positions * matrices + attending
-
-
-def _encoder(tensors: WhisperTensors, windows: Sequence[torch.Tensor], size: int) -> Callable[[], None]:
-    groups = [torch.stack(list(windows[i : i + size])) for i in range(0, len(windows), size)]
-
-    def encode_all() -> None:
-        for group in groups:
-            encode(tensors, group)
-
-    return encode_all

@@ -37,6 +37,7 @@ def main() -> None:
 
 
 def _median(work: Callable[[], object]) -> float:
+    """As `benchmarks.timing` does, which needs torch."""
     taken = []
     for _ in range(12):
         began = time.perf_counter()

@@ -1,5 +1,4 @@
-"""How fast the live path is, beside its floors and its peers of the same run; prints JSON, and a table
-on the standard error.
+"""How fast the live path is, beside its floors and its peers of the same run; prints JSON, and a table for people.
 
     python -m benchmarks.live                                   # CPU, demo pair
     python -m benchmarks.live --device cuda --json out.json     # GPU: large-v3 shape with random weights, demo pair

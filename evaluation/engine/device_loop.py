@@ -15,7 +15,7 @@ from evaluation.attention import PROCESS_WIDE
 from evaluation.engine.model import Caches, decode_rows, logits
 from evaluation.engine.rules import History, Rules, mask_timestamps
 from evaluation.engine.tensors import WhisperTensors
-from evaluation.engine.turns import wait
+from evaluation.engine.turns import wait_for
 
 Step = Callable[[], None]
 
@@ -107,7 +107,7 @@ class Rows:
     def _fetch(self) -> None:
         if self._host_bytes is not self._bytes:
             self._host_bytes.copy_(self._bytes, non_blocking=True)
-            wait(torch.cuda.current_stream(self._bytes.device))
+            wait_for(self._bytes)
 
 
 def demands(rows: Rows, rules: Rules) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

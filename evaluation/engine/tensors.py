@@ -93,9 +93,9 @@ class WhisperTensors:
 
         Those that project a window's keys and values are read once a window.
         """
-        once = {t.data_ptr() for layer in self.decoder if layer.cross for t in _tensors((layer.cross.k, layer.cross.v))}
-        layers = [t for layer in self.decoder for t in _tensors(layer) if t.data_ptr() not in once]
-        return sum(t.numel() * t.element_size() for t in [*layers, self.head])
+        weights = [t for layer in self.decoder for t in _tensors(layer)]
+        once = [t for layer in self.decoder if layer.cross for t in _tensors((layer.cross.k, layer.cross.v))]
+        return sum(t.nbytes for t in [*weights, self.head]) - sum(t.nbytes for t in once)
 
     def cross_nbytes(self) -> int:
         """Bytes of the keys and values of one window's cross-attention, which one decoded token has to read too."""

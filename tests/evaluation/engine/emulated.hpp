@@ -1,8 +1,9 @@
 // What decoder.cu and hear.cu ask of a GPU, on a processor without one: `primitives.cuh` for a C++ compiler.
 //
 // Every CUDA thread of a cluster is a coroutine; they run in turn, in an order that is drawn anew for every round, and
-// whoever waits gives way. By the seed one warp of every block is always ahead of the others, or none. Copies arrive late, after a number of rounds that is drawn too: who reads without having waited
-// reads what was there before. Kernels run one after the other. `emulate` returns 0, or 1 where nothing has moved for long.
+// whoever waits gives way. By the seed one warp of every block is always ahead of the others, or none. Copies arrive
+// late, after a number of rounds that is drawn too: who reads without having waited reads what was there before. Kernels
+// run one after the other. `emulate` returns 0, or 1 where nothing has moved for long.
 // (More than 300 lines: it is one small machine, of which no part is of use alone.)
 
 #include <ucontext.h>

@@ -169,6 +169,6 @@ def test_unknown_configurations_are_left_to_transformers() -> None:
 def test_the_time_of_hearing_first_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[torch.Tensor] = []
     monkeypatch.setattr("evaluation.engine.engine.wait_for", waited.append)
-    engine, clip = WhisperEngine(make_module(0), make_processor().tokenizer), make_clip(2)
+    engine, clip = WhisperEngine(make_module(0), TOKENIZER), make_clip(2)
     assert engine.hear_first(clip, OPTIONS, ME) > 0
     assert [one.shape for one in waited] == [(1500, 32)] and len(engine.workspace.heard) == 1

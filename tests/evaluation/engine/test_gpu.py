@@ -235,15 +235,16 @@ def test_the_engine_equals_generate(live: LiveMerge, plain: bool, seconds: float
     assert differ <= 1, "random half-precision models come close to ties, but not that often"
 
 
+def cold(listen: LiveTranscriber) -> LiveTranscriber:
+    for store in vars(listen.workspace).values():
+        store.clear()
+    return listen
+
+
 def test_three_models_at_once_write_what_each_writes_alone(live: LiveMerge) -> None:
     live.apply(MergeRecipe.build("direct", {"direct_alpha": 0.5}))
     clips = [(make_clip(3, seed), OPTIONS) for seed in range(3)]
     clips.append((make_clip(44, 4), replace(OPTIONS, word_times=True)))
-
-    def cold(listen: LiveTranscriber) -> LiveTranscriber:
-        for store in vars(listen.workspace).values():
-            store.clear()
-        return listen
 
     def told(transcript: Transcript) -> object:
         words = None if transcript.words is None else [(word.text, word.start, word.end) for word in transcript.words]
@@ -284,10 +285,8 @@ def test_models_at_once_wait_for_the_encoder_that_they_share(live: LiveMerge, mo
     monkeypatch.setattr(CudaBackend, "encode", encode_slowly)
     listen = LiveTranscriber(live, way="at once")
     for clip, texts in zip(clips * 2, expected * 2, strict=True):
-        for store in vars(listen.workspace).values():
-            store.clear()
         encoded.clear()
-        found = listen.transcribe_all(MODELS, clip, OPTIONS)
+        found = cold(listen).transcribe_all(MODELS, clip, OPTIONS)
         assert {model: one.tokens for model, one in found.items()} == texts
         assert len(encoded) == 2
 
