@@ -34,7 +34,8 @@ class Written:
 
 
 class ContinuousBatch:
-    """Decodes any number of windows with `batch` rows of static caches.
+    """Decodes any number of windows with `batch` rows of static caches; `together` windows are encoded at once, which
+    on a GPU takes less time for each.
 
     Used by one thread at a time. Weights are read where they lie, so the same object serves a live mixture after every
     merge.
@@ -42,6 +43,7 @@ class ContinuousBatch:
 
     def __init__(self, tensors: WhisperTensors, rules: Rules, batch: int) -> None:
         self.tensors, self.rules, self.batch = tensors, rules, batch
+        self.together = INTAKE if tensors.device.type == "cuda" else 1
         self.rows = Rows(batch, tensors.target_positions, tensors.device)
         self.rows.park()
         self._windows: Windows
@@ -66,7 +68,7 @@ class ContinuousBatch:
 
         limit: most tokens written for a window, the same for all or by key.
         """
-        waiting = iter(windows)
+        waiting = self._heard(iter(windows))
         limits = defaultdict(lambda: limit) if isinstance(limit, int) else limit
         self._keys = [None] * self.batch
         self.rows.park()
@@ -85,6 +87,12 @@ class ContinuousBatch:
             if key is not None and done[row]:
                 self._keys[row] = None
                 yield Written(key, tuple(tokens[row]), ended[row], self._no_speech[row])
+
+    def _heard(self, windows: Iterator[tuple[Hashable, torch.Tensor]]) -> Iterator[tuple[Hashable, torch.Tensor]]:
+        """Each key with its encoder output [1500, d]."""
+        while taken := list(islice(windows, self.together)):
+            features = torch.stack([window for _, window in taken]).to(self.tensors.device, self.tensors.dtype)
+            yield from zip((key for key, _ in taken), encode(self.tensors, features), strict=True)
 
     def _refill(
         self,
@@ -106,11 +114,11 @@ class ContinuousBatch:
         limits: Mapping[Hashable, int],
     ) -> None:
         tensors, count = self.tensors, len(taken)
-        features = torch.stack([window for _, window in taken]).to(tensors.device, tensors.dtype)
+        heard = torch.stack([output for _, output in taken])
         where = torch.tensor(slots, device=tensors.device)
         # The first step reads the prompt's last token once more, and chooses.
         ids = torch.tensor([list(prompt)] * count, device=tensors.device)
-        hidden = self._windows.take_in(where, encode(tensors, features), ids)
+        hidden = self._windows.take_in(where, heard, ids)
         known = self.rules.vocabulary.no_speech
         start = logits(tensors, hidden[:, 0]).softmax(dim=-1)
         speechless = [0.0] * count if known is None else start[:, known].tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -17,11 +16,10 @@ from evaluation.engine.device_loop import Rows, Step
 from evaluation.engine.model import Caches, Memory, decode_rows, logits
 from evaluation.engine.rules import Rules
 from evaluation.engine.tensors import WhisperTensors
+from evaluation.engine.trial import first_agreeing
 
-log = logging.getLogger("evaluation.engine")
 HEARD_FROM_ROWS = 64  # from which reading encoder outputs is faster than keys and values (docs/lab-book/live.md)
 _HEARS: dict[tuple[Program, torch.device], bool] = {}
-TOLERANCE = 0.05  # of the largest logit; half-precision rounding gives about 0.005
 
 
 def fastest_step(tensors: WhisperTensors) -> MakeStep:
@@ -94,7 +92,7 @@ def hearing_agrees(tensors: WhisperTensors) -> bool:
             return hear, out
 
         made = ("cross-attention to encoder outputs", lambda: Hearing(tensors, memory.heard, memory.windows, done))
-        _HEARS[key] = _first_agreeing([made], tried, expected) is not None
+        _HEARS[key] = first_agreeing([made], tried, expected) is not None
     return _HEARS[key]
 
 
@@ -119,7 +117,7 @@ def _agreeing_step(
             rows.done.copy_(done)
         return step, step.scores
 
-    step: Step | None = _first_agreeing(decoders, tried, logits(tensors, hidden))
+    step: Step | None = first_agreeing(decoders, tried, logits(tensors, hidden))
     return step
 
 
@@ -154,7 +152,7 @@ def fastest_span(tensors: WhisperTensors) -> MakeSpan:
             made.run()
             return made, made.scores
 
-        span: Span | None = _first_agreeing(_spans(kernels, tensors, caches, tokens[0], first), tried, plain.scores)
+        span: Span | None = first_agreeing(_spans(kernels, tensors, caches, tokens[0], first), tried, plain.scores)
         return span or plain
 
     return make
@@ -202,22 +200,3 @@ def _kernels(tensors: WhisperTensors) -> Any:
 def _in_cuda(tensors: WhisperTensors, caches: Caches) -> bool:
     """Whether the decoder in CUDA is worth a try."""
     return hopper(tensors.device) and installed() and cuda_step.suits(tensors, caches)
-
-
-def _first_agreeing(
-    candidates: Iterable[tuple[str, Callable[[], Any]]],
-    tried: Callable[[Callable[[], Any]], tuple[Any, torch.Tensor]],
-    expected: torch.Tensor,
-) -> Any:
-    """What `tried` makes of the first candidate that runs and whose scores are the expected ones; None without one."""
-    for name, candidate in candidates:
-        try:
-            made, scores = tried(candidate)
-            error = float((scores - expected).abs().max() / expected.abs().max().clamp(min=1.0))
-            if error <= TOLERANCE:
-                return made
-            reason = f"its logits differ by {error:.2g}"
-        except Exception as failure:  # a compiler raises what it likes; the plain twin always works
-            reason = f"{type(failure).__name__}: {failure}"
-        log.warning("The %s is not used on this device (%s).", name, reason)
-    return None

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from evaluation.attention import repeatable
 from evaluation.engine.add_norm import AddNorm, fastest_add_norm, norm
 from evaluation.engine.cpu import attend, linear, linear_gelu
+from evaluation.engine.linear_gelu import fastest_linear_gelu
 from evaluation.engine.tensors import Attention, Layer, WhisperTensors
 
 Watch = Callable[[int, torch.Tensor], None]
@@ -138,13 +139,14 @@ def encoder_layers(tensors: WhisperTensors, x: torch.Tensor, add_norm: AddNorm) 
 
     The twin of `encoder_layer` for every layer, and then `norm`.
     """
+    up = fastest_linear_gelu(x, *tensors.encoder[0].fc1)
     bound = FP16_CLAMP if x.dtype == torch.float16 else 0.0
     norms = [*(layer.attn_norm for layer in tensors.encoder[1:]), tensors.encoder_norm]
     normed = norm(x, tensors.encoder[0].attn_norm)
     for layer, after in zip(tensors.encoder, norms, strict=True):
         heard = listen(*project(normed, layer.attn, tensors.encoder_heads))
         normed = add_norm(x, linear(heard.transpose(1, 2).flatten(2), *layer.attn.out), layer.mlp_norm, 0.0)
-        normed = add_norm(x, linear(linear_gelu(normed, *layer.fc1), *layer.fc2), after, bound)
+        normed = add_norm(x, linear(up(normed, *layer.fc1), *layer.fc2), after, bound)
     return normed
 
 

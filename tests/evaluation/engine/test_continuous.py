@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 import torch
 
+from evaluation.engine import continuous
 from evaluation.engine.continuous import ContinuousBatch
 from evaluation.engine.greedy import Decoded, WindowDecoder
 from evaluation.engine.model import Caches, encode, fill_cross
 from evaluation.engine.rules import Rules
-from evaluation.engine.tensors import collect
+from evaluation.engine.tensors import WhisperTensors, collect
 from evaluation.features import log_mel
 from evaluation.vocabulary import Vocabulary
 from merger.errors import Cancelled
@@ -63,6 +65,38 @@ def test_every_window_stops_at_its_own_limit() -> None:
     assert {len(tokens) for tokens in long.values()} == {20}
     short = {written.key: written.tokens for written in batch.decode(windows.items(), prompt, limits)}
     assert short == {key: long[key][:limit] for key, limit in limits.items()}
+
+
+@torch.inference_mode()
+def test_windows_are_encoded_in_groups_whatever_rows_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = make_module(3)
+    tensors, vocabulary = collect(module), Vocabulary.of(module, make_processor().tokenizer)
+    prompt, rules = vocabulary.prompt("ru", "transcribe", False), Rules(vocabulary, False, CPU)
+    windows = {seed: log_mel(make_clip(1 + seed, seed).samples, 80, device="cpu") for seed in range(7)}
+    limits = dict(enumerate((9, 1, 20, 3, 8, 12, 5)))
+    batch = ContinuousBatch(tensors, rules, batch=2)
+    single = {written.key: written for written in batch.decode(windows.items(), prompt, limits)}
+    asked, encoded = [], []
+
+    def watched() -> Iterator[tuple[int, torch.Tensor]]:
+        for key, window in windows.items():
+            asked.append(key)
+            yield key, window
+
+    def counted(tensors: WhisperTensors, features: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(features))
+        return encode(tensors, features)
+
+    monkeypatch.setattr(continuous, "encode", counted)
+    batch.together = 3
+    found = {}
+    for written in batch.decode(watched(), prompt, limits):
+        assert len(asked) <= len(found) + 2 + 3, "windows were read before they were wanted"
+        found[written.key] = written
+    assert encoded == [3, 3, 1]
+    assert {key: written.tokens for key, written in found.items()} == {
+        key: written.tokens for key, written in single.items()
+    }
 
 
 def test_fewer_windows_than_rows_none_at_all_and_cancelling() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.engine import WhisperEngine, kernel_choice, model
+from evaluation.engine import WhisperEngine, cpu, kernel_choice, linear_gelu, model
 from evaluation.engine.backend import CudaBackend
 from evaluation.engine.batch_windows import HeardWindows, KeyedWindows
 from evaluation.engine.continuous import ContinuousBatch
@@ -170,6 +170,32 @@ def test_the_encoder_with_fused_norms(live: LiveMerge, monkeypatch: pytest.Monke
     assert model.fastest_add_norm(heard) is not None, "the kernel was not used"
     monkeypatch.setattr(model, "fastest_add_norm", lambda x: None)
     plain = encode(tensors, features)
+    assert float((heard - plain).abs().max()) <= 0.005 * float(plain.abs().max())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("rows", "n", "k"), [(1, 256, 64), (300, 576, 128), (27_000, 5120, 1280)])
+def test_a_product_with_its_gelu_follows_its_twin(rows: int, n: int, k: int, dtype: torch.dtype) -> None:
+    kernels = pytest.importorskip("evaluation.engine.gelu_kernels")
+    torch.manual_seed(rows)
+    x, weight, bias = (torch.randn(size, device="cuda") for size in ((1, rows, k), (n, k), (n,)))
+    given = x.to(dtype), (weight * k**-0.5).to(dtype), bias.to(dtype)
+    found = kernels.fused_linear_gelu(*given)
+    expected = cpu.linear_gelu(*(each.float() for each in given))
+    assert torch.allclose(found.float(), expected, atol=2e-3, rtol=4 * torch.finfo(dtype).eps)
+    assert torch.equal(found, kernels.fused_linear_gelu(*given)), "the same bits every time"
+
+
+@torch.inference_mode()
+def test_the_encoder_of_several_windows(live: LiveMerge, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    tensors = collect(live.modules["a"])
+    features = torch.randn(3, 80, 3000, device="cuda", dtype=tensors.dtype) * 0.3
+    plain = encode(tensors, features)
+    monkeypatch.setattr(linear_gelu, "LEAST_WORK", 1)
+    heard = encode(tensors, features)
+    assert not torch.equal(heard, plain), "the kernel was not used"
     assert float((heard - plain).abs().max()) <= 0.005 * float(plain.abs().max())
 
 

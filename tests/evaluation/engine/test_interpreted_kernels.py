@@ -10,7 +10,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("checks", ["interpreted_kernels.py", "interpreted_batches.py"])
+@pytest.mark.parametrize("checks", ["interpreted_kernels.py", "interpreted_batches.py", "interpreted_gelu.py"])
 def test_kernels_follow_their_twins(checks: str) -> None:
     pytest.importorskip("triton")
     ran = subprocess.run(
