@@ -21,6 +21,7 @@ from evaluation.engine.norm_kernels import fused_add_norm
 
 MULTIPROCESSORS = 132  # of an H100 or H200
 PROGRAMS_EACH = 4  # with fewer programs on each a row and head is divided
+EVEN_ROWS = 8  # rows of a weight, and columns of its product, for which the library has its fast kernels
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class BatchTuning:
     """Shapes of the attention's programs: positions that a program of the self-attention holds at once, and how the
     cross-attention is divided (None: chosen by the number of rows)."""
 
-    self_block: int = 128
-    warps: int = 4
+    self_block: int = 64
+    self_warps: int = 1
     cross: Cross | None = None
+    cross_warps: int = 4
 
     def cross_for(self, owners: int, positions: int) -> Cross:
         """For so many rows and heads that hear `positions`."""
@@ -52,7 +54,7 @@ class BatchTuning:
 
 
 class BatchDecoder:
-    """`forward` writes `scores`, float32 logits [b, vocabulary], of tokens int64[b] at positions int64[b].
+    """`forward` writes `scores`, logits [b, vocabulary] in the model's dtype, of tokens int64[b] at positions int64[b].
 
     Rows that are done (bool[b]) are left out of the attention: their scores are finite and mean nothing. Needs a model
     that `triton_step.suits`. hear(index, q[b, d], out[b, d]): the cross-attention of a layer; None: to the keys and
@@ -70,9 +72,9 @@ class BatchDecoder:
         self.hear = hear or KeyedHearing(tensors, caches, self.done, self.tuning)
         b, d, words = len(tokens), tensors.width, len(tensors.head)
         kind = {"device": tensors.device, "dtype": tensors.dtype}
-        self.scores = torch.empty((b, words), dtype=torch.float32, device=tensors.device)
-        # Whisper's vocabularies are odd numbers; where rows begin at 16 bytes, the library takes a faster kernel.
-        self.rounded = torch.empty((b, -(-words // 8) * 8), **kind)[:, :words]
+        self.head = rounded_up(tensors.head)
+        rounded = torch.empty((b, -(-words // EVEN_ROWS) * EVEN_ROWS), **kind)
+        self.scores, self.found = rounded[:, :words], rounded[:, : len(self.head)]
         # zeros: what attention leaves out must be finite
         self.x, self.added, self.normed = (torch.zeros((b, d), **kind) for _ in range(3))
         self.asked, self.seen, self.heard = (torch.zeros((b, d), **kind) for _ in range(3))
@@ -99,8 +101,7 @@ class BatchDecoder:
             torch.ops.aten.gelu_(self.inner)
             after = layers[index + 1].attn_norm if index + 1 < len(layers) else tensors.decoder_norm
             normed = self._residual(self.inner, layer.fc2, after)
-        torch.mm(normed, tensors.head.t(), out=self.rounded)
-        self.scores.copy_(self.rounded)
+        torch.mm(normed, self.head.t(), out=self.found)
 
     def _residual(self, x, pair, norm_pair) -> torch.Tensor:
         """x[b, k] through a linear layer, added to the residuals: what the next product reads."""
@@ -113,7 +114,7 @@ class BatchDecoder:
         keys, values = self.caches.self_kv[index]
         batch_self_kernel[(len(self.tokens) * heads,)](
             self.qkv, keys, values, self.positions, self.done, self.seen, width**-0.5,
-            H=heads, E=width, L=tensors.target_positions, BLOCK=tuning.self_block, num_warps=tuning.warps,
+            H=heads, E=width, L=tensors.target_positions, BLOCK=tuning.self_block, num_warps=tuning.self_warps,
         )  # fmt: skip
 
 
@@ -141,7 +142,7 @@ class KeyedHearing:
             q, keys, values, self.done, out, self.sums, self.tops, self.norms, self.arrived,
             width**-0.5, tensors.source_positions, *keys.stride()[:3],
             H=heads, E=width, BLOCK=block, STRETCH=triton.cdiv(blocks, stretches) * block, SPLITS=stretches,
-            ALL=triton.next_power_of_2(stretches), STAGES=stages, num_warps=self.tuning.warps,
+            ALL=triton.next_power_of_2(stretches), STAGES=stages, num_warps=self.tuning.cross_warps,
         )  # fmt: skip
 
 
@@ -152,3 +153,17 @@ def product(x: torch.Tensor, pair, out: torch.Tensor) -> None:
         torch.mm(x, weight.t(), out=out)
     else:
         torch.addmm(bias, x, weight.t(), out=out)
+
+
+def rounded_up(weight: torch.Tensor) -> torch.Tensor:
+    """weight[n, k] with what follows it in memory as further rows, up to a multiple of EVEN_ROWS; as it is, if nothing
+    follows.
+
+    Vocabularies are odd numbers, and the output head lies in the middle of a flat buffer. Nobody reads what comes out
+    as the scores of further words, and the product is three times as fast.
+    """
+    (n, k), start = weight.shape, weight.storage_offset()
+    rows = -(-n // EVEN_ROWS) * EVEN_ROWS
+    room = weight.untyped_storage().nbytes() // weight.itemsize
+    whole = weight.is_contiguous() and start + rows * k <= room
+    return weight.as_strided((rows, k), (k, 1)) if whole else weight

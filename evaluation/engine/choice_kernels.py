@@ -15,10 +15,10 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 @triton.jit
 def scan_kernel(
     scores, bias, first_bias, token, written, before, stamp, best, best_at,
-    size, begin, end, first_last,
+    across_rows, size, begin, end, first_last,
     STAMPS: tl.constexpr, BLOCK: tl.constexpr, PARTS: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """One stretch of the vocabulary of one row, after the rules.
+    """One stretch of the vocabulary of one row, after the rules. A row's scores begin `across_rows` after those before.
 
     best: float32[b, PARTS, 3], the highest text score, the highest timestamp score, Σ exp(timestamp − highest);
     best_at: int32[b, PARTS, 2], where the two highest stand (the first of equals).
@@ -31,7 +31,7 @@ def scan_kernel(
     inside = ids < size
     count = tl.load(written + row)
     first = count == 0
-    s = tl.load(scores + row * size + ids, mask=inside, other=float("-inf"))
+    s = tl.load(scores + row * across_rows + ids, mask=inside, other=float("-inf")).to(tl.float32)
     always = tl.load(bias + ids, mask=inside, other=0.0)
     at_first = tl.load(first_bias + ids, mask=inside, other=0.0)
     s += tl.where(first, at_first, always)

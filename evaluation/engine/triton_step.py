@@ -160,7 +160,7 @@ class TritonDecoder:
 class TritonStep:
     """One token for every row, the choice of the next one included: a callable whose launches can be captured.
 
-    `decoder` writes the logits, float32 [b, vocabulary], of the rows' tokens: a `TritonDecoder`, `BatchDecoder` or
+    `decoder` writes the logits, [b, vocabulary], of the rows' tokens: a `TritonDecoder`, `BatchDecoder` or
     `CudaDecoder`.
     """
 
@@ -185,7 +185,7 @@ class TritonStep:
         first_last = size - 1 if known.max_initial_timestamp is None else begin + known.max_initial_timestamp
         scan_kernel[(self.batch, self.stretches)](
             self.scores, rules.bias, rules.first_bias, rows.token, rows.written, rows.before, rows.stamp,
-            self.best, self.best_at, size, begin, known.end, first_last,
+            self.best, self.best_at, self.scores.stride(0), size, begin, known.end, first_last,
             STAMPS=rules.timestamps, BLOCK=VOCABULARY_BLOCK, PARTS=self.stretches, PDL=self.pdl, **self.launch,
         )  # fmt: skip
         record_kernel[(self.batch,)](

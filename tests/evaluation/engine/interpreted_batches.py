@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from evaluation.engine import model
 from evaluation.engine.add_norm import add_norm, agrees
-from evaluation.engine.batch_step import MANY, BatchDecoder, BatchTuning, Cross
+from evaluation.engine.batch_step import MANY, BatchDecoder, BatchTuning, Cross, rounded_up
 from evaluation.engine.device_loop import Rows, Start
 from evaluation.engine.kernel_choice import fastest_step
 from evaluation.engine.model import FP16_CLAMP, Caches, decode_rows, encode, fill_cross, logits
@@ -28,7 +30,7 @@ TUNINGS = [
     BatchTuning(),
     BatchTuning(cross=MANY),
     BatchTuning(cross=Cross(4, 256, 1)),  # of 512 positions each: the last has none
-    BatchTuning(cross=Cross(2, 128, 2), self_block=32),
+    BatchTuning(cross=Cross(2, 128, 2), self_block=32),  # the self-attention in several turns
 ]
 
 
@@ -123,6 +125,31 @@ def test_rows_that_are_done_are_left_out(tensors: WhisperTensors, rules: Rules, 
             getattr(rows, name).copy_(value)
     step.decoder.forward()
     assert torch.equal(step.scores, everyone.scores)
+
+
+def test_a_weight_is_rounded_up_by_what_follows_it() -> None:
+    memory = torch.arange(40.0)
+    weight = memory[3:21].view(9, 2)
+    rounded = rounded_up(weight)
+    assert torch.equal(rounded, memory[3:35].view(16, 2)) and rounded.data_ptr() == weight.data_ptr()
+    for kept in (memory[3:35].view(16, 2), memory[20:38].view(9, 2), memory[:18].view(2, 9).t()):
+        assert rounded_up(kept).shape == kept.shape and torch.equal(rounded_up(kept), kept)
+
+
+@torch.inference_mode()
+def test_what_follows_the_vocabulary_is_never_chosen(tensors: WhisperTensors, rules: Rules, filled: Caches) -> None:
+    words, width = tensors.head.shape
+    memory = torch.full((words + 8, width), 50.0, dtype=tensors.dtype)
+    memory[:words] = tensors.head
+    chosen = []
+    for head, columns in ((tensors.head.clone(), words), (memory[:words], -(-words // 8) * 8)):
+        rows = at_many_places(tensors, rules)
+        step = stepped(replace(tensors, head=head), copied(tensors, filled), rows, rules, BatchTuning())
+        assert step.decoder.found.shape == (ROWS, columns) and columns >= words
+        step()
+        chosen.append((step.scores.clone(), rows.token.clone()))
+    assert chosen[0][0].shape == chosen[1][0].shape == (ROWS, words)
+    assert torch.equal(chosen[0][0], chosen[1][0]) and torch.equal(chosen[0][1], chosen[1][1])
 
 
 @torch.inference_mode()

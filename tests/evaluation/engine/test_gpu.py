@@ -94,7 +94,7 @@ def test_a_step_follows_its_twin(live: LiveMerge, timestamps: bool, which: str) 
     step = kernels.TritonStep(tensors, decoder, rows[1], rules)
     for _ in range(30):
         decoder.forward()
-        reference = step.scores.clone()
+        reference = step.scores.to(torch.float32, copy=True)
         plain_step(tensors, caches[0], rows[0], rules)
         twin = copy_of(rows[1])
         step.choose()
