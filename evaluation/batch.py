@@ -7,9 +7,9 @@ tie may be decided differently (as in any batched decoder; docs/evaluation.md ha
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -63,16 +63,17 @@ class BatchTranscriber:
             return CPU_BATCH
         free = torch.cuda.mem_get_info(tensors.device)[0] * CACHE_SHARE
         heard, keyed = (
-            max(1, min(GPU_BATCH, int(free / windows.row_nbytes(tensors)))) for windows in (HeardWindows, KeyedWindows)
+            _rows_within(free, partial(windows.nbytes, tensors), GPU_BATCH) for windows in (HeardWindows, KeyedWindows)
         )
         return heard if hears_windows(tensors, heard) else keyed
 
     def _smaller_batch(self) -> int:
         """Rows that take half as much; below some number a row takes more than above it."""
         tensors, half = self.tensors, self.batch // 2
-        if hears_windows(tensors, self.batch) and not hears_windows(tensors, half):
-            half = half * HeardWindows.row_nbytes(tensors) // KeyedWindows.row_nbytes(tensors)
-        return max(1, half)
+        hears, still_hears = (hears_windows(tensors, rows) for rows in (self.batch, half))
+        if still_hears or not hears:
+            return max(1, half)
+        return _rows_within(HeardWindows.nbytes(tensors, half), partial(KeyedWindows.nbytes, tensors), half)
 
     @cached_property
     def _alone(self) -> Transcriber:
@@ -141,3 +142,8 @@ class BatchTranscriber:
         pieces = [] if written is None else [TokenSegment(0.0, end, written.tokens)]
         transcript = assemble(pieces, self.vocabulary, self.processor.tokenizer, clip, options)
         return replace(transcript, performed="silence" if written is None else "batch")
+
+
+def _rows_within(room: float, nbytes: Callable[[int], int], most: int) -> int:
+    """The most rows, up to `most`, that take no more bytes than there is room for; one at least."""
+    return next((rows for rows in range(most, 1, -1) if nbytes(rows) <= room), 1)

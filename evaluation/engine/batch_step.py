@@ -21,7 +21,7 @@ from evaluation.engine.norm_kernels import fused_add_norm
 
 MULTIPROCESSORS = 132  # of an H100 or H200
 PROGRAMS_EACH = 4  # with fewer programs on each a row and head is divided
-EVEN_ROWS = 8  # rows of a weight, and columns of its product, for which the library has its fast kernels
+FAST_MULTIPLE = 8  # of rows of a weight, for which the library has its fast kernels
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,36 @@ MANY, FEW = Cross(1, 128, 2), Cross(6, 256, 1)  # fastest on an H200 (docs/lab-b
 
 
 @dataclass(frozen=True)
-class BatchTuning:
-    """Shapes of the attention's programs: positions that a program of the self-attention holds at once, and how the
-    cross-attention is divided (None: chosen by the number of rows)."""
+class Own:
+    """How many positions of a row's text a program of the self-attention holds at once, and with how many warps."""
 
-    self_block: int = 64
-    self_warps: int = 1
+    block: int
+    warps: int
+
+
+OWN_OF_MANY, OWN_OF_FEW = Own(64, 1), Own(128, 4)
+
+
+@dataclass(frozen=True)
+class BatchTuning:
+    """Shapes of the attention's programs; None: chosen by the number of rows and heads (`owners`)."""
+
+    own: Own | None = None
     cross: Cross | None = None
     cross_warps: int = 4
 
+    def own_for(self, owners: int) -> Own:
+        """For the self-attention."""
+        return self.own or (OWN_OF_MANY if _are_many(owners) else OWN_OF_FEW)
+
     def cross_for(self, owners: int, positions: int) -> Cross:
-        """For so many rows and heads that hear `positions`."""
-        chosen = self.cross or (MANY if owners >= PROGRAMS_EACH * MULTIPROCESSORS else FEW)
+        """For the cross-attention to `positions`."""
+        chosen = self.cross or (MANY if _are_many(owners) else FEW)
         return replace(chosen, stretches=max(1, min(chosen.stretches, triton.cdiv(positions, chosen.block))))
+
+
+def _are_many(owners: int) -> bool:
+    return owners >= PROGRAMS_EACH * MULTIPROCESSORS
 
 
 class BatchDecoder:
@@ -69,12 +86,13 @@ class BatchDecoder:
     ) -> None:  # fmt: skip
         self.tensors, self.caches, self.tokens, self.positions = tensors, caches, tokens, positions
         self.done, self.tuning = done.view(torch.uint8), tuning or BatchTuning()
+        self.own = self.tuning.own_for(len(tokens) * tensors.decoder_heads)
         self.hear = hear or KeyedHearing(tensors, caches, self.done, self.tuning)
         b, d, words = len(tokens), tensors.width, len(tensors.head)
         kind = {"device": tensors.device, "dtype": tensors.dtype}
         self.head = rounded_up(tensors.head)
-        rounded = torch.empty((b, -(-words // EVEN_ROWS) * EVEN_ROWS), **kind)
-        self.scores, self.found = rounded[:, :words], rounded[:, : len(self.head)]
+        padded = torch.empty((b, -(-words // FAST_MULTIPLE) * FAST_MULTIPLE), **kind)
+        self.scores, self.padded_scores = padded[:, :words], padded[:, : len(self.head)]
         # zeros: what attention leaves out must be finite
         self.x, self.added, self.normed = (torch.zeros((b, d), **kind) for _ in range(3))
         self.asked, self.seen, self.heard = (torch.zeros((b, d), **kind) for _ in range(3))
@@ -101,7 +119,7 @@ class BatchDecoder:
             torch.ops.aten.gelu_(self.inner)
             after = layers[index + 1].attn_norm if index + 1 < len(layers) else tensors.decoder_norm
             normed = self._residual(self.inner, layer.fc2, after)
-        torch.mm(normed, self.head.t(), out=self.found)
+        torch.mm(normed, self.head.t(), out=self.padded_scores)
 
     def _residual(self, x, pair, norm_pair) -> torch.Tensor:
         """x[b, k] through a linear layer, added to the residuals: what the next product reads."""
@@ -109,12 +127,12 @@ class BatchDecoder:
         return fused_add_norm(self.x, self.added, norm_pair, out=self.normed)
 
     def _self_attention(self, index) -> None:
-        tensors, tuning, heads = self.tensors, self.tuning, self.tensors.decoder_heads
+        tensors, own, heads = self.tensors, self.own, self.tensors.decoder_heads
         width = tensors.width // heads
         keys, values = self.caches.self_kv[index]
         batch_self_kernel[(len(self.tokens) * heads,)](
             self.qkv, keys, values, self.positions, self.done, self.seen, width**-0.5,
-            H=heads, E=width, L=tensors.target_positions, BLOCK=tuning.self_block, num_warps=tuning.self_warps,
+            H=heads, E=width, L=tensors.target_positions, BLOCK=own.block, num_warps=own.warps,
         )  # fmt: skip
 
 
@@ -156,14 +174,14 @@ def product(x: torch.Tensor, pair, out: torch.Tensor) -> None:
 
 
 def rounded_up(weight: torch.Tensor) -> torch.Tensor:
-    """weight[n, k] with what follows it in memory as further rows, up to a multiple of EVEN_ROWS; as it is, if nothing
-    follows.
+    """weight[n, k] with what follows it in memory as further rows, up to a multiple of FAST_MULTIPLE; as it is, where
+    nothing follows.
 
     Vocabularies are odd numbers, and the output head lies in the middle of a flat buffer. Nobody reads what comes out
     as the scores of further words, and the product is three times as fast.
     """
     (n, k), start = weight.shape, weight.storage_offset()
-    rows = -(-n // EVEN_ROWS) * EVEN_ROWS
+    rows = -(-n // FAST_MULTIPLE) * FAST_MULTIPLE
     room = weight.untyped_storage().nbytes() // weight.itemsize
     whole = weight.is_contiguous() and start + rows * k <= room
     return weight.as_strided((rows, k), (k, 1)) if whole else weight

@@ -49,9 +49,9 @@ class KeyedWindows:
         return hidden
 
     @staticmethod
-    def row_nbytes(tensors: WhisperTensors) -> int:
-        """Bytes of a row."""
-        return tensors.text_nbytes() + tensors.cross_nbytes()
+    def nbytes(tensors: WhisperTensors, rows: int) -> int:
+        """Bytes of so many rows, and of the caches of those that are being taken in."""
+        return (rows + min(rows, INTAKE)) * (tensors.text_nbytes() + tensors.cross_nbytes())
 
 
 class HeardWindows:
@@ -68,15 +68,17 @@ class HeardWindows:
         if length not in self._prompts:
             self._prompts[length] = PromptPass(self.memory, self._tensors, length)
         fresh = self._prompts[length]
-        hidden = fresh.decode(rows, prompt)
-        _keep_text(self.memory, rows, fresh, length)
-        return hidden
+        hidden = []
+        for some, prompts in zip(*(torch.split(given, fresh.most) for given in (rows, prompt)), strict=True):
+            hidden.append(fresh.decode(some, prompts).clone())
+            _keep_text(self.memory, some, fresh.memory, length)
+        return torch.cat(hidden)
 
     @staticmethod
-    def row_nbytes(tensors: WhisperTensors) -> int:
-        """Bytes of a row."""
+    def nbytes(tensors: WhisperTensors, rows: int) -> int:
+        """Bytes of so many rows."""
         sound = math.prod(cuda_hear.padded(tensors.source_positions, tensors.width)) * tensors.dtype.itemsize
-        return tensors.text_nbytes() + sound
+        return rows * (tensors.text_nbytes() + sound)
 
 
 class SoundMemory:
@@ -97,40 +99,56 @@ class SoundMemory:
         return look(q, keys, values)
 
 
-class PromptPass:
-    """A prompt of `length` tokens for at most INTAKE new windows: each of its tokens is a row that hears its window.
+class PromptMemory:
+    """What prompts of `length` tokens have before them, of `most` windows: each of their tokens is a row that hears its
+    window."""
 
-    One graph where there is a GPU: it would rest while hundreds of kernels are launched.
-    """
-
-    def __init__(self, memory: SoundMemory, tensors: WhisperTensors, length: int) -> None:
-        count, device, dtype = INTAKE * length, tensors.device, tensors.dtype
+    def __init__(self, memory: SoundMemory, tensors: WhisperTensors, length: int, most: int) -> None:
+        count, device, dtype = most * length, tensors.device, tensors.dtype
         self._length = length
-        self.self_kv = text_caches(tensors, INTAKE, length)
+        self.self_kv = text_caches(tensors, most, length)
         self._windows = torch.zeros(count, dtype=torch.int32, device=device)
-        self._idle = torch.ones(count, dtype=torch.bool, device=device)
+        self.idle = torch.ones(count, dtype=torch.bool, device=device)
         self._q, self._out = (torch.zeros((count, tensors.width), dtype=dtype, device=device) for _ in range(2))
-        self._hear = Hearing(tensors, memory.heard, self._windows, self._idle)
-        self._prompts = torch.zeros((INTAKE, length), dtype=torch.int64, device=device)
-        self._hidden = torch.zeros((INTAKE, length, tensors.width), dtype=dtype, device=device)
-        self._pass = Captured(lambda: put(self._hidden, decode_many(tensors, self, self._prompts, 0)), device)
+        self._hear = Hearing(tensors, memory.heard, self._windows, self.idle)
 
-    def decode(self, windows: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """Hidden states [n, t, d] of prompt int64[n, t] for windows int64[n]; keys and values are in `self_kv`."""
-        count, rows = len(windows), len(windows) * self._length
-        self._windows[:rows] = windows.repeat_interleave(self._length)
-        self._prompts[:count] = prompt
-        self._idle.fill_(True)
-        self._idle[:rows] = False
-        self._pass()
-        return self._hidden[:count]
+    def listen_to(self, windows: torch.Tensor) -> None:
+        """From now on the first prompts are those of windows int64[n]; the others are idle."""
+        count = len(windows) * self._length
+        self._windows[:count] = windows.repeat_interleave(self._length)
+        self.idle.fill_(True)
+        self.idle[:count] = False
 
     def hear(self, index: int, q: torch.Tensor) -> torch.Tensor:
-        """See `Memory.hear`. Of windows that nobody asked for: something finite."""
+        """See `Memory.hear`. For idle prompts: something finite."""
         windows, heads, length, width = q.shape
         self._q.view(windows, length, heads, width).copy_(q.transpose(1, 2))
         self._hear(index, self._q, self._out)
         return self._out.view(windows, length, heads, width).transpose(1, 2)
+
+
+class PromptPass:
+    """Prompts of `length` tokens for at most `most` new windows, in one graph where there is a GPU, which would rest
+    while hundreds of kernels are launched. Raises what `Hearing` does."""
+
+    def __init__(self, sound: SoundMemory, tensors: WhisperTensors, length: int) -> None:
+        self.most = max(1, min(INTAKE, cuda_hear.MOST_ROWS // length))
+        memory = self.memory = PromptMemory(sound, tensors, length, self.most)
+        prompts = torch.zeros((self.most, length), dtype=torch.int64, device=tensors.device)
+        shape = (self.most, length, tensors.width)
+        hidden = torch.zeros(shape, dtype=tensors.dtype, device=tensors.device)
+        self._prompts, self._hidden = prompts, hidden
+        # Not a method: a circle would hold the caches of a batch that did not fit until it is collected.
+        self._run = Captured(lambda: put(hidden, decode_many(tensors, memory, prompts, 0)), tensors.device)
+
+    def decode(self, windows: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """Hidden states [n, t, d], until the next call, of prompt int64[n, t] for windows int64[n]; its keys and values
+        are in `memory`."""
+        count = len(windows)
+        self.memory.listen_to(windows)
+        self._prompts[:count] = prompt
+        self._run()
+        return self._hidden[:count]
 
 
 def _keep_text(memory: Memory, rows: torch.Tensor, fresh: Memory, length: int) -> None:

@@ -34,8 +34,9 @@ class Written:
 
 
 class ContinuousBatch:
-    """Decodes any number of windows with `batch` rows of static caches; `together` windows are encoded at once, which
-    on a GPU takes less time for each.
+    """Decodes any number of windows with `batch` rows of static caches.
+
+    Of a GPU's memory encoding takes as much as `encoded_together` windows need, which take less time each than one.
 
     Used by one thread at a time. Weights are read where they lie, so the same object serves a live mixture after every
     merge.
@@ -43,7 +44,7 @@ class ContinuousBatch:
 
     def __init__(self, tensors: WhisperTensors, rules: Rules, batch: int) -> None:
         self.tensors, self.rules, self.batch = tensors, rules, batch
-        self.together = INTAKE if tensors.device.type == "cuda" else 1
+        self.encoded_together = min(INTAKE, batch) if tensors.device.type == "cuda" else 1
         self.rows = Rows(batch, tensors.target_positions, tensors.device)
         self.rows.park()
         self._windows: Windows
@@ -66,7 +67,8 @@ class ContinuousBatch:
     ) -> Iterator[Written]:
         """Each (key, log-mel float[mel_bins, 3000]) as it is done. Raises Cancelled between looks.
 
-        limit: most tokens written for a window, the same for all or by key.
+        limit: most tokens written for a window, the same for all or by key. `windows` are read as they are encoded: up
+        to `encoded_together` before there is a row for them.
         """
         waiting = self._heard(iter(windows))
         limits = defaultdict(lambda: limit) if isinstance(limit, int) else limit
@@ -90,7 +92,7 @@ class ContinuousBatch:
 
     def _heard(self, windows: Iterator[tuple[Hashable, torch.Tensor]]) -> Iterator[tuple[Hashable, torch.Tensor]]:
         """Each key with its encoder output [1500, d]."""
-        while taken := list(islice(windows, self.together)):
+        while taken := list(islice(windows, self.encoded_together)):
             features = torch.stack([window for _, window in taken]).to(self.tensors.device, self.tensors.dtype)
             yield from zip((key for key, _ in taken), encode(self.tensors, features), strict=True)
 

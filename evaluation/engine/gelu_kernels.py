@@ -19,8 +19,8 @@ ROWS, COLUMNS, DEPTH, STAGES, GROUP, WARPS = 128, 256, 64, 4, 8, 8  # fastest on
 def gelu(y):
     """Exact (erf) GELU of float32 values: max(y, 0) − |y|·Φ(−|y|), with log₂ Φ(−a) as a polynomial in a.
 
-    Its coefficients were fitted to the error of the result for a ≤ 6; further on the polynomial falls faster than Φ.
-    Rounded to float16, the result of every float16 number is the exact one's or its neighbour.
+    Its coefficients were fitted to the error of the result for a ≤ 6; beyond, what is taken from max(y, 0) is less than
+    6e-9. Rounded to float16, the result of every float16 number is the exact one's or its neighbour.
     """
     a = tl.abs(y)
     power = -1.24736775e-06
@@ -34,7 +34,7 @@ def gelu(y):
     return tl.maximum(y, 0.0) - a * tl.exp2(power)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m"])
 def linear_gelu_kernel(
     x, weight, bias, out, m, n,
     K: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, STAGES: tl.constexpr,

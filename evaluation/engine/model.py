@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from evaluation.attention import repeatable
 from evaluation.engine.add_norm import AddNorm, fastest_add_norm, norm
 from evaluation.engine.cpu import attend, linear, linear_gelu
-from evaluation.engine.linear_gelu import fastest_linear_gelu
+from evaluation.engine.fused_gelu import fastest_linear_gelu
 from evaluation.engine.tensors import Attention, Layer, WhisperTensors
 
 Watch = Callable[[int, torch.Tensor], None]
@@ -139,7 +139,7 @@ def encoder_layers(tensors: WhisperTensors, x: torch.Tensor, add_norm: AddNorm) 
 
     The twin of `encoder_layer` for every layer, and then `norm`.
     """
-    up = fastest_linear_gelu(x, *tensors.encoder[0].fc1)
+    up = fastest_linear_gelu(x, [layer.fc1 for layer in tensors.encoder])
     bound = FP16_CLAMP if x.dtype == torch.float16 else 0.0
     norms = [*(layer.attn_norm for layer in tensors.encoder[1:]), tensors.encoder_norm]
     normed = norm(x, tensors.encoder[0].attn_norm)

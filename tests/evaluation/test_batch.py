@@ -73,7 +73,7 @@ def test_without_memory_it_goes_on_with_fewer_rows(
 
     monkeypatch.setattr(BatchTranscriber, "_side_by_side", short_of_memory)
     # Of tiny models a row with encoder outputs takes nearly as much as one with keys and values; here far less.
-    monkeypatch.setattr(HeardWindows, "row_nbytes", lambda tensors: KeyedWindows.row_nbytes(tensors) // 4)
+    monkeypatch.setattr(HeardWindows, "nbytes", lambda tensors, rows: rows * KeyedWindows.nbytes(tensors, 1) // 4)
     monkeypatch.setattr(evaluation.batch, "hears_windows", lambda tensors, rows: rows >= 20)
     found = {i: t.tokens for i, t in BatchTranscriber(module, processor, 50).transcribe(clips[:4], options)}
     assert tried == [50, 25, 3, 1], "12 rows with keys and values would take more than 25 without"

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evaluation.engine import model
-from evaluation.engine.add_norm import add_norm, agrees
-from evaluation.engine.batch_step import MANY, BatchDecoder, BatchTuning, Cross, rounded_up
-from evaluation.engine.device_loop import Rows, Start
+from evaluation.engine import add_norm as add_norms
+from evaluation.engine import model, norm_kernels
+from evaluation.engine.add_norm import add_norm
+from evaluation.engine.batch_step import MANY, OWN_OF_MANY, BatchDecoder, BatchTuning, Cross, Own, rounded_up
+from evaluation.engine.device_loop import Rows, Start, advance
 from evaluation.engine.kernel_choice import fastest_step
 from evaluation.engine.model import FP16_CLAMP, Caches, decode_rows, encode, fill_cross, logits
 from evaluation.engine.norm_kernels import fused_add_norm
@@ -30,7 +31,8 @@ TUNINGS = [
     BatchTuning(),
     BatchTuning(cross=MANY),
     BatchTuning(cross=Cross(4, 256, 1)),  # of 512 positions each: the last has none
-    BatchTuning(cross=Cross(2, 128, 2), self_block=32),  # the self-attention in several turns
+    BatchTuning(cross=Cross(2, 128, 2), own=OWN_OF_MANY),
+    BatchTuning(own=Own(32, 2)),
 ]
 
 
@@ -73,10 +75,10 @@ def stepped(tensors: WhisperTensors, caches: Caches, rows: Rows, rules: Rules, t
 
 
 def at_many_places(tensors: WhisperTensors, rules: Rules) -> Rows:
-    """Rows at positions 0, 87, 174, …: in the first block of positions and far beyond it."""
+    """Rows at the begin, within the first block of positions, at the begin of another, and far beyond."""
     rows = Rows(ROWS, tensors.target_positions, CPU)
-    for row in range(ROWS):
-        rows.load(Start(row, [START] * (1 + 87 * row), rules.history(), [], 20))
+    for row, place in enumerate((0, 40, 64, 174, 261, 348)):
+        rows.load(Start(row, [START] * (1 + place), rules.history(), [], 20))
     return rows
 
 
@@ -89,7 +91,13 @@ def test_one_program_or_several_for_a_row_and_head(
     step = stepped(tensors, caches, rows, rules, tuning)
     for _ in range(2):  # the second time with what the first left in the buffers
         scores = logits(tensors, decode_rows(tensors, plain, rows.token, rows.position, tensors.target_positions))
-        step()
+        step.decoder.forward()
+        twin = copy_of(rows)
+        advance(twin, rules, step.scores.to(torch.float32, copy=True))
+        step.choose()
+        assert step.scores.stride(0) > step.scores.shape[1], "no gaps between the rows' scores"
+        for name, value in fields(twin).items():
+            assert torch.equal(value, getattr(rows, name)), name
         assert float((step.scores - scores).abs().max()) <= TOLERANCE * float(scores.abs().max())
         assert torch.allclose(caches.self_kv, plain.self_kv, atol=0.02)
 
@@ -145,7 +153,7 @@ def test_what_follows_the_vocabulary_is_never_chosen(tensors: WhisperTensors, ru
     for head, columns in ((tensors.head.clone(), words), (memory[:words], -(-words // 8) * 8)):
         rows = at_many_places(tensors, rules)
         step = stepped(replace(tensors, head=head), copied(tensors, filled), rows, rules, BatchTuning())
-        assert step.decoder.found.shape == (ROWS, columns) and columns >= words
+        assert step.decoder.padded_scores.shape == (ROWS, columns) and columns >= words
         step()
         chosen.append((step.scores.clone(), rows.token.clone()))
     assert chosen[0][0].shape == chosen[1][0].shape == (ROWS, words)
@@ -223,10 +231,14 @@ def test_the_encoder(tensors: WhisperTensors, monkeypatch: pytest.MonkeyPatch) -
     assert float((encode(tensors, features) - expected).abs().max()) <= TOLERANCE * float(expected.abs().max())
 
 
-def test_a_kernel_that_does_not_agree_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
-    def wrong(x: torch.Tensor, product: torch.Tensor, pair: Pair, bound: float) -> torch.Tensor:
+def test_a_kernel_that_does_not_agree_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def without_bound(x: torch.Tensor, product: torch.Tensor, pair: Pair, bound: float) -> torch.Tensor:
         return fused_add_norm(x, product, pair)
 
-    assert agrees(fused_add_norm, CPU, torch.float16, 96) and not caplog.records
-    assert not agrees(wrong, CPU, torch.float16, 96)
-    assert not agrees(fused_add_norm, CPU, torch.float16, 100) and "ValueError" in caplog.text
+    tried = add_norms._tried.__wrapped__
+    assert tried(CPU, torch.float16, 96) is fused_add_norm and not caplog.records
+    assert tried(CPU, torch.float16, 100) is None and "ValueError" in caplog.text
+    monkeypatch.setattr(norm_kernels, "fused_add_norm", without_bound)
+    assert tried(CPU, torch.float16, 96) is None and "its values differ" in caplog.text

@@ -15,11 +15,11 @@ import torch
 import triton
 import triton.language as tl
 
-from evaluation.engine import gelu_kernels, linear_gelu, model
+from evaluation.engine import fused_gelu, gelu_kernels, model
 from evaluation.engine.add_norm import add_norm
 from evaluation.engine.cpu import linear_gelu as plain
+from evaluation.engine.fused_gelu import fastest_linear_gelu
 from evaluation.engine.gelu_kernels import fused_linear_gelu, gelu
-from evaluation.engine.linear_gelu import fastest_linear_gelu
 from evaluation.engine.model import encode
 from evaluation.engine.tensors import collect
 from merger.live import LiveMerge
@@ -33,10 +33,10 @@ def multiprocessors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As if the processor had a few, and were a GPU on which the kernel can be used."""
     properties = SimpleNamespace(multi_processor_count=PROGRAMS)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
-    monkeypatch.setattr(linear_gelu, "hopper", lambda device: True)
-    linear_gelu._tried.cache_clear()
+    monkeypatch.setattr(fused_gelu, "hopper", lambda device: True)
+    fused_gelu._tried.cache_clear()
     yield
-    linear_gelu._tried.cache_clear()
+    fused_gelu._tried.cache_clear()
 
 
 @triton.jit
@@ -77,7 +77,7 @@ def test_the_encoder_of_several_windows(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(model, "fastest_add_norm", lambda x: add_norm)
     expected = encode(tensors, features)
     assert torch.equal(encode(tensors, features), expected)  # its layers are too small for the kernel
-    monkeypatch.setattr(linear_gelu, "LEAST_WORK", 1)
+    monkeypatch.setattr(fused_gelu, "LEAST_WORK", 1)
     found = encode(tensors, features)
     assert not torch.equal(found, expected), "the kernel was not used"
     assert float((found - expected).abs().max()) <= 0.005 * float(expected.abs().max())
@@ -89,18 +89,37 @@ def encode_plainly(tensors: Any, features: torch.Tensor, monkeypatch: pytest.Mon
     return encode(tensors, features)
 
 
-def test_what_the_kernel_does_not_suit_or_gets_wrong_is_left_to_its_twin(
+def test_what_the_kernel_does_not_suit_is_left_to_its_twin(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(linear_gelu, "LEAST_WORK", 1)
+    monkeypatch.setattr(fused_gelu, "LEAST_WORK", 1)
     x, weight, bias = torch.zeros(2, 5, 64).half(), torch.zeros(128, 64).half(), torch.zeros(128).half()
-    assert fastest_linear_gelu(x, weight, bias) is fused_linear_gelu
-    assert fastest_linear_gelu(x.float(), weight.float(), bias.float()) is plain
-    assert fastest_linear_gelu(x, weight, None) is plain
-    assert fastest_linear_gelu(x, weight.t(), bias) is plain
-    assert fastest_linear_gelu(x[..., :40], weight[:, :40].contiguous(), bias) is plain
+    pair, odd = (weight, bias), torch.zeros(128 * 64 + 1).half()[1:].view(128, 64)
+    assert odd.data_ptr() % 16
+    assert fastest_linear_gelu(x, [pair, pair]) is fused_linear_gelu
+    assert fastest_linear_gelu(x.float(), [(weight.float(), bias.float())]) is plain
+    for other in ((weight, None), (weight.t(), bias), (odd, bias), (weight[:64], bias)):
+        assert fastest_linear_gelu(x, [pair, other]) is plain
+    narrow = weight[:, :40].contiguous()
+    assert fastest_linear_gelu(x[..., :40], [(narrow, bias)]) is plain
+    with monkeypatch.context() as another_device:
+        another_device.setattr(fused_gelu, "hopper", lambda device: False)
+        assert fastest_linear_gelu(x, [pair]) is plain
     assert not caplog.records
-    linear_gelu._tried.cache_clear()
-    monkeypatch.setattr(gelu_kernels, "fused_linear_gelu", lambda *given: fused_linear_gelu(*given) * 1.2)
-    assert fastest_linear_gelu(x, weight, bias) is plain
+
+
+def quick_gelu(y: torch.Tensor) -> torch.Tensor:
+    return y * torch.sigmoid(1.702 * y)
+
+
+@pytest.mark.parametrize("wrong", [torch.nn.functional.relu, torch.nn.functional.silu, quick_gelu])
+def test_a_kernel_that_does_not_agree_is_not_used(
+    wrong: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def nearly(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = wrong(torch.nn.functional.linear(x, weight, bias))
+        return found
+
+    monkeypatch.setattr(gelu_kernels, "fused_linear_gelu", nearly)
+    assert fused_gelu._tried(torch.device("cpu"), torch.float16, 512, 128) is plain
     assert "fused product and GELU" in caplog.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,25 +57,44 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
 
 
 @torch.inference_mode()
-def test_rows_hear_what_keys_and_values_would_let_them_hear(tensors: WhisperTensors, emulation: None) -> None:
+def test_rows_hear_what_keys_and_values_would_let_them_hear(
+    tensors: WhisperTensors, emulation: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(5)
     heard, keyed = HeardWindows(tensors, ROWS), KeyedWindows(tensors, ROWS)
     q = torch.randn(ROWS, tensors.width).half()
     done = torch.zeros(ROWS, dtype=torch.bool)
     hearing = cuda_hear.Hearing(tensors, heard.memory.heard, heard.memory.windows, done)
-    taken_in: list[list[int]] = [[3, 0], [1, 2, 4], [0]]  # the last one takes a row anew
-    for rows in taken_in:
+    monkeypatch.setattr(cuda_hear, "MOST_ROWS", 8)  # so that a pass has room for two prompts of three tokens
+    # the last ones take rows anew
+    for rows, tokens in (([3, 0], [7, 1, 9]), ([1, 2, 4], [7, 2, 9]), ([0], [5]), ([3], [7, 1, 9])):
         sound = torch.randn(len(rows), POSITIONS, tensors.width).half()
-        prompt = torch.tensor([[7, 1, 9]] * len(rows))
+        prompt = torch.tensor([tokens] * len(rows))
         hidden = [each.take_in(torch.tensor(rows), sound, prompt) for each in (heard, keyed)]
-        assert close(*hidden)
+        assert hidden[0].shape == hidden[1].shape and close(*hidden)
         assert close(heard.memory.self_kv, keyed.memory.self_kv)
+        last = heard._prompts[len(tokens)]
+        assert last.most == (2 if len(tokens) == 3 else 8)
+        assert (~last.memory.idle).sum() == ((len(rows) - 1) % last.most + 1) * len(tokens), "idle prompts are heard"
     for index in range(len(tensors.decoder)):
         expected = keyed.memory.hear(index, q.view(ROWS, 2, 1, 64)).transpose(1, 2).reshape(ROWS, -1)
         plain = heard.memory.hear(index, q.view(ROWS, 2, 1, 64)).transpose(1, 2).reshape(ROWS, -1)
         found = torch.full_like(q, float("nan"))
         hearing(index, q, found)
         assert close(plain, expected) and close(found, expected)
+
+
+@torch.inference_mode()
+def test_nothing_keeps_the_windows_of_a_batch_that_is_gone(tensors: WhisperTensors, emulation: None) -> None:
+    gc.disable()
+    try:
+        windows = HeardWindows(tensors, ROWS)
+        windows.take_in(torch.tensor([1]), torch.zeros(1, POSITIONS, tensors.width).half(), torch.tensor([[7]]))
+        sound, prompts = weakref.ref(windows.memory.heard), weakref.ref(windows._prompts[1].memory)
+        del windows
+        assert sound() is None and prompts() is None
+    finally:
+        gc.enable()
 
 
 @torch.inference_mode()
@@ -90,6 +111,7 @@ def test_the_kernel_is_tried_before_it_is_counted_on(
 def test_without_the_kernel_a_batch_keeps_keys_and_values(
     tensors: WhisperTensors, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    pytest.importorskip("triton")
     monkeypatch.setattr(kernel_choice, "hears_windows", lambda tensors, rows: True)
     rows = Rows(ROWS, tensors.target_positions, tensors.device)
     rows.park()
@@ -103,9 +125,11 @@ def test_what_a_row_takes(tensors: WhisperTensors) -> None:
     for windows in (HeardWindows, KeyedWindows):
         memory = windows(tensors, ROWS).memory
         kept = [memory.self_kv, memory.cross_kv if windows is KeyedWindows else memory.heard]  # type: ignore[union-attr]
-        taken = sum(part.untyped_storage().nbytes() for part in kept) / ROWS
-        assert windows.row_nbytes(tensors) == taken
-    assert HeardWindows.row_nbytes(tensors) < KeyedWindows.row_nbytes(tensors)
+        taken = sum(part.untyped_storage().nbytes() for part in kept)
+        assert windows.nbytes(tensors, ROWS) == taken * (2 if windows is KeyedWindows else 1)  # as many are taken in
+    few, many = (KeyedWindows.nbytes(tensors, INTAKE + rows) for rows in (0, 1))
+    assert many - few == few / (2 * INTAKE)
+    assert 2 * HeardWindows.nbytes(tensors, ROWS) < KeyedWindows.nbytes(tensors, ROWS)
 
 
 def test_what_does_not_suit_is_refused(tensors: WhisperTensors) -> None:

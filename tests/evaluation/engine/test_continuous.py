@@ -88,12 +88,19 @@ def test_windows_are_encoded_in_groups_whatever_rows_are_idle(monkeypatch: pytes
         return encode(tensors, features)
 
     monkeypatch.setattr(continuous, "encode", counted)
-    batch.together = 3
+    batch.encoded_together = 3
+    taken_in, take_in = [], batch._windows.take_in
+
+    def taking(rows: torch.Tensor, heard: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        taken_in.append(len(rows))
+        return take_in(rows, heard, prompt)
+
+    monkeypatch.setattr(batch._windows, "take_in", taking)
     found = {}
     for written in batch.decode(watched(), prompt, limits):
         assert len(asked) <= len(found) + 2 + 3, "windows were read before they were wanted"
         found[written.key] = written
-    assert encoded == [3, 3, 1]
+    assert encoded == [3, 3, 1] and sum(taken_in) == 7 and taken_in[0] == 2
     assert {key: written.tokens for key, written in found.items()} == {
         key: written.tokens for key, written in single.items()
     }

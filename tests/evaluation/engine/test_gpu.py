@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from evaluation.engine import WhisperEngine, cpu, kernel_choice, linear_gelu, model
+from evaluation.engine import WhisperEngine, cpu, fused_gelu, kernel_choice, model
 from evaluation.engine.backend import CudaBackend
 from evaluation.engine.batch_windows import HeardWindows, KeyedWindows
 from evaluation.engine.continuous import ContinuousBatch
@@ -162,6 +163,29 @@ def test_a_batch_that_hears_encoder_outputs(live: LiveMerge, monkeypatch: pytest
 
 
 @torch.inference_mode()
+def test_a_batch_hears_weights_that_were_merged_after_its_graphs_were_captured(
+    live: LiveMerge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("evaluation.engine.batch_step")
+    monkeypatch.setattr(kernel_choice, "HEARD_FROM_ROWS", 0)
+    tensors, device = collect(live.modules["merged"]), torch.device("cuda")
+    vocabulary = Vocabulary.of(live.modules["merged"], make_processor().tokenizer)
+    prompt, rules = vocabulary.prompt("ru", "transcribe", False), Rules(vocabulary, False, device)
+    windows = list(enumerate(torch.randn(15, 80, 3000) * 0.3))
+
+    def texts(batch: ContinuousBatch, prompt: list[int]) -> dict[Hashable, tuple[int, ...]]:
+        return {one.key: one.tokens for one in batch.decode(windows, prompt, 12)}
+
+    batch, written = ContinuousBatch(tensors, rules, 12), []
+    for alpha in (0.2, 0.9, 0.2):
+        live.apply(MergeRecipe.build("direct", {"direct_alpha": alpha}))
+        written.append([texts(batch, list(asked)) for asked in (prompt, prompt[:2])])
+        afresh = ContinuousBatch(tensors, rules, 12)
+        assert written[-1] == [texts(afresh, list(asked)) for asked in (prompt, prompt[:2])]
+    assert written[0] == written[2] and written[0] != written[1] and written[0][0] != written[0][1]
+
+
+@torch.inference_mode()
 def test_the_encoder_with_fused_norms(live: LiveMerge, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     tensors = collect(live.modules["a"])
@@ -193,7 +217,7 @@ def test_the_encoder_of_several_windows(live: LiveMerge, monkeypatch: pytest.Mon
     tensors = collect(live.modules["a"])
     features = torch.randn(3, 80, 3000, device="cuda", dtype=tensors.dtype) * 0.3
     plain = encode(tensors, features)
-    monkeypatch.setattr(linear_gelu, "LEAST_WORK", 1)
+    monkeypatch.setattr(fused_gelu, "LEAST_WORK", 1)
     heard = encode(tensors, features)
     assert not torch.equal(heard, plain), "the kernel was not used"
     assert float((heard - plain).abs().max()) <= 0.005 * float(plain.abs().max())
