@@ -16,7 +16,7 @@ import numpy as np
 from merger.arrays import Array
 from merger.bilingual import Text
 from merger.dtypes import TORCH_NAMES, all_finite, narrow, widen
-from merger.errors import DeviceUnavailable, OutOfMemory
+from merger.errors import DeviceUnavailable
 from merger.operators import Cut, Operator
 
 if TYPE_CHECKING:
@@ -127,12 +127,3 @@ def _cuda_works(index: int = 0) -> bool:
     except ImportError:
         return False
     return torch.cuda.is_available() and index < torch.cuda.device_count()
-
-
-def as_out_of_memory(error: BaseException, device: str) -> OutOfMemory | None:
-    """The coded error if `error` says that memory ran out, on the host or on a device."""
-    # Where not even a context fits, CUDA's own words come in torch's general error.
-    full = isinstance(error, RuntimeError) and "CUDA error: out of memory" in str(error)
-    if full or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return OutOfMemory(device=device)
-    return None

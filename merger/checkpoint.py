@@ -27,7 +27,7 @@ from merger.safetensors_header import TensorEntry, read_header
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 MAX_JSON_BYTES = 64 << 20
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 # Fields of a config that count something.
 WHOLE_NUMBERS = (
     "d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads",
@@ -196,8 +196,10 @@ def _local_place(given: str, allowed_roots: list[str | os.PathLike[str]] | None)
     if allowed_roots is not None:
         check_allowed(path, allowed_roots, given)
     if path.is_file():
-        if path.suffix != ".safetensors":
+        if any(path.match(pattern) for pattern in PICKLES):
             raise UnsafeFormat(file=path.name)
+        if path.suffix != ".safetensors":
+            raise MissingFile(file=given, detail=Text("это не веса safetensors", "it holds no safetensors weights"))
         path, weights = path.parent, _unusual(path)
     if not path.is_dir():
         raise MissingFile(file=given, detail=Text("папка модели", "the model folder"))

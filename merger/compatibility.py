@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from merger.architecture import expected_tensors
 from merger.bilingual import Text
 from merger.checkpoint import Checkpoint, is_hub_id, open_checkpoint, peek_config, read_json
 from merger.errors import CorruptFile, Fault, IncompatibleModels, MissingFile
@@ -94,11 +95,11 @@ def compare(
                 Text("Выберите модель Whisper.", "Choose a Whisper model."),
             )
         )
-    mismatches.extend(_unsupported(a))
+    mismatches.extend([*_unsupported(a), *_contradictions(a)])
     rest = (b, *others, *([base] if base is not None else []))
     for other in rest:
         mismatches.extend(_config_mismatches((a.name, a.config), (other.name, other.config)))
-        mismatches.extend(_unsupported(other))
+        mismatches.extend([*_unsupported(other), *_contradictions(other)])
         if not any(mismatch.parameter == "architecture" for mismatch in mismatches):
             # Different architectures differ in hundreds of tensors; the cause has been named already.
             mismatches.extend(_tensor_mismatches(a, other))
@@ -136,6 +137,31 @@ def _unsupported(model: Checkpoint) -> list[Mismatch]:
         f"“{model.name}” holds weights of type {', '.join(odd)}, which cannot be mixed.",
     )
     return [Fault(sentence, Text("Сохраните модель в F16, BF16 или F32.", "Save the model as F16, BF16 or F32."))]
+
+
+def _contradictions(model: Checkpoint) -> list[Mismatch]:
+    """Where a model's tensors are not what its own config describes: neither it nor a merge could be loaded."""
+    expected = expected_tensors(model.config)
+    if expected is None or model.config.get("model_type") != "whisper":
+        return []
+    remedy = Text("Скачайте или сохраните эту модель заново.", "Download or save this model again.")
+    found = []
+    lost = sorted(set(expected) - set(model.tensors))
+    if lost:
+        sentence = Text(
+            f"В «{model.name}» нет тензоров, которые нужны по её config.json: {_listed(lost)}.",
+            f"“{model.name}” lacks tensors that its own config.json asks for: {_listed(lost)}.",
+        )
+        found.append(Fault(sentence, remedy))
+    odd = [name for name in sorted(set(expected) & set(model.tensors)) if model.tensors[name].shape != expected[name]]
+    if odd:
+        listed = _listed([f"{name} {list(model.tensors[name].shape)} / {list(expected[name])}" for name in odd])
+        sentence = Text(
+            f"В «{model.name}» форма тензоров не та, что нужна по её config.json: {listed}.",
+            f"Tensors of “{model.name}” do not have the shape that its own config.json asks for: {listed}.",
+        )
+        found.append(Fault(sentence, remedy))
+    return found
 
 
 def _listed(names: Sequence[str]) -> str:

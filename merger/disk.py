@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from merger.arithmetic import Arithmetic, as_out_of_memory, choose_arithmetic
+from merger.arithmetic import Arithmetic, choose_arithmetic
 from merger.bilingual import Text
 from merger.checkpoint import INDEX_FILE, Checkpoint
 from merger.compatibility import compare
@@ -20,6 +20,7 @@ from merger.fitting import require_fit
 from merger.hashing import SourceHashes
 from merger.layout import TIED_HEAD
 from merger.model_card import licence_warning, model_card
+from merger.out_of_memory import as_out_of_memory
 from merger.output import OutputFile, Writers
 from merger.plan import MAX_SHARD_BYTES, OutputPlan, Verify, plan_output
 from merger.provenance import CARD_FILE, RECIPE_FILE, Record, no_hashes, write_checksums, write_json
@@ -187,7 +188,7 @@ class _Run:
     def merge(self, hashes: SourceHashes, shared: Sequence[Text]) -> list[Output]:
         """Write, verify and commit every output. Raises MethodFailed and coded errors."""
         with contextlib.ExitStack() as stack:
-            folders = [stack.enter_context(FolderTransaction(task.target)) for task in self.tasks]
+            folders = [stack.enter_context(FolderTransaction(task.target, foreign_files)) for task in self.tasks]
             stack.enter_context(disk_errors(self.tasks[0].target, self.plan.disk_bytes() * len(self.tasks)))
             files = stack.enter_context(SourceFiles(self.sources))
             writers = stack.enter_context(Writers())

@@ -127,9 +127,11 @@ class Engine:
             threading.Thread(target=self._work, args=(tensors, count), name=f"merge-{index}", daemon=True)
             for index in range(count)
         ]
-        for worker in workers:
-            worker.start()
+        started = []
         try:
+            for worker in workers:
+                worker.start()
+                started.append(worker)
             for worker in workers:
                 while worker.is_alive():
                     worker.join(0.1)
@@ -138,7 +140,7 @@ class Engine:
                         raise Cancelled()
         finally:
             self._stop.set()
-            for worker in workers:
+            for worker in started:
                 worker.join()
         if self._failure is not None:
             raise self._failure

@@ -20,11 +20,11 @@ from merger.errors import (
     IncompatibleModels,
     InternalError,
     MissingFile,
-    OutOfMemory,
     WhisperMergeError,
     error_id,
 )
 from merger.hashing import cache_folder
+from merger.out_of_memory import as_out_of_memory
 
 LOG_BYTES = 1_000_000
 SHOWN = 60  # characters of a name that is too long
@@ -36,9 +36,9 @@ def coded(error: BaseException) -> WhisperMergeError:
         return error
     if isinstance(error, KeyboardInterrupt):
         return Cancelled()
-    # torch is not imported for this: its error is known by name.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return OutOfMemory(device="GPU" if type(error).__name__ == "OutOfMemoryError" else "RAM")
+    memory = as_out_of_memory(error)
+    if memory is not None:
+        return memory
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         name = Path(os.fsdecode(error.filename or "")).name[:SHOWN]
         return MissingFile(file=f"{name}…", detail=Text("имя слишком длинное", "the name is too long"))

@@ -17,7 +17,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from merger.bilingual import Text
@@ -87,7 +88,7 @@ def sweep(parent: Path) -> list[str]:
                 if name["parked"] and not target.exists():
                     os.rename(leftover, target)
                     continue
-                _put_back_subfolders(leftover, target)
+                _put_back(leftover, target)
                 shutil.rmtree(leftover)
                 removed.append(leftover.name)
             finally:
@@ -95,18 +96,30 @@ def sweep(parent: Path) -> list[str]:
     return removed
 
 
-def _put_back_subfolders(old: Path, target: Path) -> None:
-    """Results that lie in subfolders of a replaced folder (direct/, slerp/, ties/) stay with the folder's name."""
+def _put_back(old: Path, target: Path, names: Collection[str] = ()) -> None:
+    """What stays with the name of a replaced folder: results in subfolders (direct/, slerp/, ties/), and `names`."""
     for child in old.iterdir():
-        if child.is_dir() and not child.is_symlink() and target.is_dir() and not (target / child.name).exists():
+        stays = child.name in names or (child.is_dir() and not child.is_symlink())
+        if stays and target.is_dir() and not os.path.lexists(target / child.name):
             os.rename(child, target / child.name)
 
 
-class FolderTransaction:
-    """Use with `with`: fill `folder`, then `commit()`. Without a commit nothing remains."""
+def _take_after(folder: Path, other: Path) -> None:
+    """Give a folder the mode and, where that is permitted, the group of the one whose place it takes."""
+    wanted = other.stat()
+    with contextlib.suppress(OSError):
+        os.chown(folder, -1, wanted.st_gid)
+    folder.chmod(stat.S_IMODE(wanted.st_mode))
 
-    def __init__(self, target: Path) -> None:
-        self.target = target
+
+class FolderTransaction:
+    """Use with `with`: fill `folder`, then `commit()`. Without a commit nothing remains.
+
+    foreign: names in the folder whose place it takes that others have put there; they stay with its name.
+    """
+
+    def __init__(self, target: Path, foreign: Callable[[Path], Collection[str]] = lambda folder: ()) -> None:
+        self.target, self._foreign = target, foreign
         self.folder = target  # replaced on entry
         self._lock = -1
 
@@ -114,6 +127,8 @@ class FolderTransaction:
         with disk_errors(self.target):
             if self.target.is_mount():
                 raise OutputNotWritable(path=self.target.name, detail=MOUNT_POINT)
+            if self.target.exists() and not os.access(self.target, os.W_OK | os.X_OK):
+                raise OutputNotWritable(path=self.target.name, detail=REFUSALS[errno.EACCES])
             self.target.parent.mkdir(parents=True, exist_ok=True)
             sweep(self.target.parent)
             while not self._claim():
@@ -150,8 +165,9 @@ class FolderTransaction:
             if not self.target.exists():
                 os.rename(self.folder, self.target)
             else:
+                _take_after(self.folder, self.target)
                 exchange(self.folder, self.target)
-                _put_back_subfolders(self.folder, self.target)
+                _put_back(self.folder, self.target, self._foreign(self.folder))
             stage("committed")
             _sync(self.target.parent)
 

@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import torch
 
-from merger.arithmetic import as_out_of_memory
 from merger.bilingual import Text
 from merger.checkpoint import Checkpoint
 from merger.compatibility import compare
@@ -33,6 +32,7 @@ from merger.live.modules import build_module, pointers
 from merger.live.planner import Plan, Planner, Poll, Stack
 from merger.live.tables import Table, is_copy
 from merger.live.write import same
+from merger.out_of_memory import as_out_of_memory
 from merger.plan import plan_output
 from merger.recipe import MergeRecipe
 
