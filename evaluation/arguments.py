@@ -118,7 +118,7 @@ class ProgressLine:
         self.shown = now
         left = "" if progress.remaining is None else T(", осталось {s} с", ", {s} s left").get(self.lang)
         line = f"{progress.system} {progress.done_clips}/{progress.total_clips}" + left.format(
-            s=f"{progress.remaining or 0:.0f}"
+            s=f"{max(progress.remaining or 0.0, 0.0):.0f}"
         )
         sys.stderr.write(f"\r\x1b[K{line}" if self.terminal else line + "\n")
         sys.stderr.flush()

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from merger.bilingual import Text
 from merger.checkpoint import Checkpoint, open_checkpoint
+from merger.compatibility import require_sound
 from merger.errors import BadParameter, Fault
 from merger.recipe import MergeRecipe
 from merger.registry import get_method
@@ -95,7 +96,8 @@ def _merge(name: str, recipe: MergeRecipe, models: Mapping[str, Checkpoint]) -> 
 
 
 def model_system(name: str, checkpoint: Checkpoint) -> System:
-    """A model as it is."""
+    """A model as it is. Raises IncompatibleModels for one that contradicts its own config."""
+    require_sound(checkpoint)
     return System(name, "model", checkpoint.fingerprint(), {"a": checkpoint}, {"a": name})
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from merger.bilingual import Text
-from merger.errors import CorruptFile, MissingFile, MissingShard, PathNotAllowed, UnsafeFormat
+from merger.errors import CorruptFile, MissingFile, MissingShard, PathNotAllowed, UnreadableFile, UnsafeFormat
 from merger.hashing import file_sha256
 from merger.hub import PICKLES, HubRules, fetch_model, fetch_small_files
 from merger.layout import EMBEDDING, TIED_HEAD
@@ -127,14 +127,15 @@ class Checkpoint:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a model folder. Raises MissingFile, CorruptFile."""
+    """A JSON object from a model folder. Raises MissingFile, UnreadableFile, CorruptFile."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise CorruptFile(file=path.name, detail=Text("слишком велик", "too large"))
         parsed = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         detail = SIDECARS.get(path.name, Text("файл модели", "a model file"))
-        raise MissingFile(file=path.name, detail=detail) from error
+        kind = UnreadableFile if isinstance(error, PermissionError) else MissingFile
+        raise kind(file=path.name, detail=detail) from error
     except (ValueError, RecursionError):
         raise CorruptFile(file=path.name, detail=Text("это не JSON", "it is not JSON")) from None
     if not isinstance(parsed, dict):
@@ -258,7 +259,7 @@ def _printable(name: str) -> str:
 def _read_tensors(folder: Path, weights: str | None) -> tuple[dict[str, TensorEntry], dict[str, str]]:
     """Tensors and metadata of the named file, or of the folder's usual ones."""
     single = folder / (weights or SINGLE_FILE)
-    if single.exists():
+    if os.path.lexists(single):
         header = read_header(single)
         return header.tensors, header.metadata
     if (folder / INDEX_FILE).exists():

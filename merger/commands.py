@@ -18,7 +18,7 @@ from typing import Any
 from merger import __version__
 from merger.arguments import MergeRequest, read_request
 from merger.bilingual import LANGUAGES, Text, preferred_language
-from merger.console import ProgressBar, help_text, methods_table, report_text
+from merger.console import ProgressBar, help_text, methods_table, report_text, write_what_can_be_written
 from merger.errors import BadParameter
 from merger.failures import tell
 from merger.flags import fault, parse_arguments
@@ -270,6 +270,7 @@ def _dispatch(arguments: Sequence[str], lang: str) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit status. Never shows a traceback: that goes to the log."""
+    write_what_can_be_written()
     lang = _language(arguments)
     try:
         _set_up_log(arguments)

@@ -12,7 +12,7 @@ from typing import Any
 from merger.architecture import expected_tensors
 from merger.bilingual import Text
 from merger.checkpoint import Checkpoint, is_hub_id, open_checkpoint, peek_config, read_json
-from merger.errors import CorruptFile, Fault, IncompatibleModels, MissingFile
+from merger.errors import CorruptFile, Fault, IncompatibleModels, MissingFile, ModelFileError
 from merger.layout import TIED_HEAD
 from merger.sidecars import choose_sidecars
 
@@ -75,7 +75,23 @@ def open_all(
         first, *others = [peek_config(path, allowed_roots=allowed_roots) for path in paths.values()]
         mismatches = [fault for other in others for fault in _config_mismatches(first, other)]
         Compatibility(mismatches, []).raise_if_incompatible()
-    return {key: open_checkpoint(path, allowed_roots=allowed_roots) for key, path in paths.items()}
+    return {key: _opened(os.fspath(path), allowed_roots) for key, path in paths.items()}
+
+
+def _opened(path: str, allowed_roots: Sequence[str | os.PathLike[str]] | None) -> Checkpoint:
+    """`open_checkpoint`, whose errors say which of several models has the file: all have files of the same names."""
+    try:
+        return open_checkpoint(path, allowed_roots=allowed_roots)
+    except ModelFileError as error:
+        file = error.facts.get("file")
+        if isinstance(file, str) and file not in path:
+            error.facts["file"] = f"{path}/{file}"
+        raise
+
+
+def require_sound(model: Checkpoint) -> None:
+    """Raises IncompatibleModels if a model could not even be used as it is."""
+    Compatibility([*_unsupported(model), *_contradictions(model)], []).raise_if_incompatible()
 
 
 def compare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 import textwrap
@@ -26,6 +27,13 @@ STAGE_NAMES = {
     "done": Text("готово", "done"),
 }
 QUIET_SECONDS = 5.0
+
+
+def write_what_can_be_written() -> None:
+    """From now on write as an escape what a terminal's encoding lacks: a merge that is done must not fail in words."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class ProgressBar:

@@ -214,6 +214,14 @@ class MissingFile(ModelFileError):
         return advice.get(lang)
 
 
+class UnreadableFile(ModelFileError):
+    """A file or folder that is there may not be read. Facts: `file`, `detail`."""
+
+    code = "UNREADABLE_FILE"
+    sentence_text = Text("Нет прав на чтение: «{file}» ({detail}).", "No permission to read “{file}” ({detail}).")
+    remedy_text = Text("Дайте права на чтение или возьмите копию.", "Permit reading it, or take a copy.")
+
+
 class UnknownWeights(ModelFileError):
     """Weight files in a result that its record does not know. Facts: `file` (the folder's name), `files`."""
 
@@ -237,9 +245,8 @@ class NonfiniteWeights(ModelFileError):
         "“{file}” holds NaN or infinity, in: {tensors}.",
     )
     remedy_text = Text(
-        "Такая модель испорчена при обучении или преобразовании: возьмите другую контрольную точку"
-        " или сохраните результат в float32.",
-        "Such a model was spoilt in training or conversion: take another checkpoint, or save the result as float32.",
+        "Такая модель испорчена при обучении или преобразовании: возьмите другую контрольную точку.",
+        "Such a model was spoilt in training or conversion: take another checkpoint.",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from merger.bilingual import Text
 from merger.dtypes import WIDTH
-from merger.errors import MissingFile
+from merger.errors import MissingFile, UnreadableFile
 from merger.recipe import MergeRecipe, parse_json, recipe_fault
 from merger.recorded import RecordedSources, require_fit
 
@@ -36,7 +36,12 @@ def read_recipe_file(path: str | Path) -> StoredRecipe:
         text = raw.decode("utf-8")
     except OSError as error:
         advice = Text("Проверьте путь к рецепту.", "Check the path of the recipe.")
-        raise MissingFile(file=file.name, detail=Text("файл рецепта", "the recipe file"), advice=advice) from error
+        detail = Text("файл рецепта", "the recipe file")
+        if isinstance(error, PermissionError):
+            raise UnreadableFile(file=file.name, detail=detail) from error
+        if isinstance(error, IsADirectoryError):
+            detail = Text("это папка, а не файл рецепта", "it is a folder, not the file of a recipe")
+        raise MissingFile(file=file.name, detail=detail, advice=advice) from error
     except UnicodeDecodeError:
         raise recipe_fault("Рецепт — не текст в UTF-8.", "The recipe is not UTF-8 text.") from None
     if len(raw) > MAX_RECIPE_BYTES:

@@ -12,7 +12,7 @@ from typing import Any
 from merger.bilingual import Text
 from merger.checkpoint import SIDECARS, Checkpoint, read_json
 from merger.dtypes import TORCH_NAMES
-from merger.errors import ModelFileError
+from merger.errors import ModelFileError, UnreadableFile
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,8 @@ def _fault(path: Path, bins: Any) -> Text | None:
     """Why a JSON sidecar cannot be taken: it is damaged, or its audio features have other mel bins than the model."""
     try:
         content = read_json(path)
+    except UnreadableFile:
+        raise  # it may be whole: a result without it would be a lesser one for no reason
     except ModelFileError as error:
         detail: Text = error.facts["detail"]
         return Text(f"повреждён ({detail.ru})", f"is damaged ({detail.en})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 
@@ -10,12 +11,13 @@ import torch
 
 from merger.bilingual import Text
 from merger.checkpoint import Checkpoint
-from merger.errors import Cancelled, DeviceUnavailable
+from merger.errors import Cancelled, DeviceUnavailable, NonfiniteWeights
 from merger.live.flat import FlatLayout
 from merger.safetensors_header import TensorEntry
 
 TORCH_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 READ_BYTES = 64 << 20
+REPORTED_TENSORS = 5
 HEADROOM = 0.85  # share of the free memory that weights may take; the rest is for caches and activations
 
 
@@ -64,13 +66,22 @@ def load_flat(
     pinned: bool = False,
     cancelled: Callable[[], bool] | None = None,
 ) -> torch.Tensor:
-    """All weights of a checkpoint in one buffer of this layout; gaps are zero. Raises Cancelled between tensors."""
+    """All weights of a checkpoint in one buffer of this layout; gaps are zero.
+
+    Raises Cancelled between tensors, NonfiniteWeights for NaN and infinity.
+    """
     buffer = torch.zeros(layout.size, dtype=dtype, device=device, pin_memory=pinned and torch.cuda.is_available())
-    for name, entry in checkpoint.weights().items():
+    weights, tops = checkpoint.weights(), []
+    for name, entry in weights.items():
         if cancelled is not None and cancelled():
             raise Cancelled
         slot = layout.slots[name]
         _read_into(buffer[slot.start : slot.stop], entry)
+        # The largest of all, which NaN is too, in one pass; on a GPU nothing waits for it here.
+        tops.append(torch.linalg.vector_norm(buffer[slot.start : slot.stop], ord=math.inf, dtype=torch.float32))
+    spoilt = [name for name, top in zip(weights, torch.stack(tops).isfinite().tolist(), strict=True) if not top]
+    if spoilt:
+        raise NonfiniteWeights(file=checkpoint.name, tensors=sorted(spoilt)[:REPORTED_TENSORS])
     return buffer
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import mmap
 import os
 import random
+import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,11 @@ import pytest
 
 from merger.checkpoint import open_checkpoint
 from merger.disk import STAGES, merge_to_folder
-from merger.errors import DiskFull, OutputNotWritable
+from merger.errors import DiskFull, OutOfMemory, OutputNotWritable
+from merger.failures import coded
 from merger.output import OutputFile
 from merger.recipe import MergeRecipe
+from merger.report import Progress
 from merger.transaction import FolderTransaction, exchange, sweep
 from tests.conftest import TinyPair
 
@@ -176,6 +181,74 @@ def test_living_merges_are_not_swept(tmp_path: Path) -> None:
         (transaction.folder / "file").write_text("x")
         assert sweep(tmp_path) == []
         assert (transaction.folder / "file").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_others_put_into_the_folder_meanwhile_stays(tiny_pair: TinyPair, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    merge_to_folder(RECIPE, sources(tiny_pair), out)
+    before = (out / "recipe.json").read_bytes()
+
+    def write(progress: Progress) -> None:
+        if progress.stage == "merging" and not (out / "notes.md").exists():
+            (out / "notes.md").write_text("mine")
+            (out / "checkpoints").mkdir()
+            (out / "checkpoints" / "step").touch()
+
+    merge_to_folder(MergeRecipe.build("slerp"), sources(tiny_pair), out, on_progress=write)
+    assert (out / "notes.md").read_text() == "mine" and (out / "checkpoints" / "step").exists()
+    assert (out / "recipe.json").read_bytes() != before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_keeps_its_mode_and_group(tiny_pair: TinyPair, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    group = 12345 if os.geteuid() == 0 else os.getegid()
+    os.chown(out, -1, group)
+    out.chmod(0o2770)
+    for _ in range(2):
+        merge_to_folder(RECIPE, sources(tiny_pair), out)
+        assert stat.S_IMODE(out.stat().st_mode) == 0o2770 and out.stat().st_gid == group
+        assert (out / "recipe.json").exists()
+
+
+def test_a_folder_that_may_not_be_written_is_not_replaced(
+    tiny_pair: TinyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != out)  # root may write everywhere
+    with pytest.raises(OutputNotWritable):
+        merge_to_folder(RECIPE, sources(tiny_pair), out)
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("failing", ["mmap", "thread"])
+def test_no_room_for_buffers_or_threads_is_lack_of_memory(
+    failing: str, tiny_pair: TinyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, begun = threading.Thread.start, []
+
+    def map_nothing(*given: object, **named: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("merge-"):
+            if begun:
+                raise RuntimeError("can't start new thread")
+            begun.append(thread)
+        begin(thread)
+
+    if failing == "mmap":
+        monkeypatch.setattr(mmap, "mmap", map_nothing)
+    else:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    with pytest.raises((OSError, RuntimeError)) as caught:
+        merge_to_folder(RECIPE, sources(tiny_pair), tmp_path / "out", device="cpu")
+    assert isinstance(coded(caught.value), OutOfMemory)
+    assert not any(thread.is_alive() for thread in begun), "a worker goes on by itself"
     assert list(tmp_path.iterdir()) == []
 
 
