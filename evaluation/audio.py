@@ -98,7 +98,8 @@ def decode(path: Path, limits: AudioLimits) -> Samples:
         raise BadAudio(name=path.name, reason="missing")
     if path.stat().st_size > limits.max_bytes:
         raise AudioTooLong(name=path.name, limit=limits.max_bytes / 1e6, unit="MB")
-
+    if path.stat().st_size == 0:
+        raise BadAudio(name=path.name, reason="nothing")
     try:
         with soundfile.SoundFile(path) as sound:
             blocks = sound.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True)

@@ -14,10 +14,11 @@ from merger.errors import FaultList, WhisperMergeError
 
 _REASONS = {
     "missing": Text("файла нет", "there is no such file"),
+    "nothing": Text("файл пуст", "the file is empty"),
     "unreadable": Text("это не запись звука в известном формате", "it is not audio in a known format"),
     "damaged": Text("файл повреждён", "the file is damaged"),
-    "no_audio": Text("в нём нет звуковой дорожки", "it has no audio track"),
-    "empty": Text("в нём нет ни одного отсчёта", "it holds no samples"),
+    "no_audio": Text("в ней нет звуковой дорожки", "it has no audio track"),
+    "empty": Text("в ней нет ни одного отсчёта", "it holds no samples"),
     "short": Text("она длится всего {value} с", "it lasts only {value} s"),
     "rate": Text("частота {value} Гц вне границ 4–192 кГц", "its rate of {value} Hz is outside 4–192 kHz"),
     "channels": Text("в ней каналов: {value}, а можно не больше 8", "it has {value} channels, at most 8 are accepted"),
@@ -33,6 +34,7 @@ _OTHER_FORMAT = Text(
 _LONGER = Text("Запишите или вырежьте кусок подлиннее.", "Record or cut out a longer piece.")
 _ADVICE = {
     "missing": Text("Выберите файл ещё раз.", "Choose the file again."),
+    "nothing": Text("Выберите файл ещё раз.", "Choose the file again."),
     "no_audio": Text("Выберите файл, в котором есть звук.", "Choose a file that has sound in it."),
     "empty": _LONGER,
     "short": _LONGER,

@@ -114,6 +114,13 @@ def compare(
     mismatches.extend([*_unsupported(a), *_contradictions(a)])
     rest = (b, *others, *([base] if base is not None else []))
     for other in rest:
+        if other is not base and other.folder.resolve() == a.folder.resolve() and other.files == a.files:
+            warnings.append(
+                Text(
+                    f"«{other.name}» взята дважды: смешивать нечего.",
+                    f"“{other.name}” was taken twice: there is nothing to mix.",
+                )
+            )
         mismatches.extend(_config_mismatches((a.name, a.config), (other.name, other.config)))
         mismatches.extend([*_unsupported(other), *_contradictions(other)])
         if not any(mismatch.parameter == "architecture" for mismatch in mismatches):

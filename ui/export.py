@@ -34,7 +34,7 @@ def folder_name(workshop: Workshop, name: str | None) -> str:
     if not NAME.match(name.strip()) or ".." in name:
         raise bad_recipe(
             Text(f"Имя папки «{name}» не годится.", f"The folder name “{name}” will not do."),
-            Text("Возьмите буквы, цифры, пробел, точку, + и -.", "Use letters, digits, space, dot, + and -."),
+            Text("Возьмите буквы, цифры, пробел, точку, _, + и -.", "Use letters, digits, space, dot, _, + and -."),
         )
     return name.strip()
 

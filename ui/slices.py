@@ -82,6 +82,7 @@ class Slices:
             **entry.to_json(),
             "url": self.clips.address(session.owner, chosen),
             "peaks": peaks(self.clips.sound(session.owner, chosen)),
+            "ready": entry.reference,  # which stays there to come back to, whatever is typed in its place
         }
         with session.lock:
             if session.clip == chosen:  # otherwise another clip was chosen while this one was read, and is told instead

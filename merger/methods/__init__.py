@@ -1,6 +1,6 @@
 """The merge methods, one per file; importing a module registers its method. The order is the order of display."""
 
-from merger.methods import (  # noqa: I001 — the guide's first, then by kinship
+from merger.methods import (  # noqa: F401, I001 — imported to be registered; the guide's first, then by kinship
     direct,
     slerp,
     ties,
@@ -18,22 +18,3 @@ from merger.methods import (  # noqa: I001 — the guide's first, then by kinshi
     sce,
     model_stock,
 )
-
-__all__ = [
-    "breadcrumbs",
-    "dare_linear",
-    "dare_ties",
-    "della",
-    "direct",
-    "geometric_median",
-    "karcher",
-    "linear",
-    "model_stock",
-    "nuslerp",
-    "sce",
-    "slerp",
-    "swap",
-    "task_arithmetic",
-    "ties",
-    "ties_merging",
-]

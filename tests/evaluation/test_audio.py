@@ -84,7 +84,9 @@ def reason(path: Path, limits: AudioLimits | None = None) -> str:
 def test_what_is_not_audio(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     assert reason(path) == "missing"
-    for junk in (b"", b"<html>not found</html>", bytes(range(256)) * 64, b"RIFF" + b"\xff" * 64, b"fLaC" + b"\0" * 64):
+    path.touch()
+    assert reason(path) == "nothing"
+    for junk in (b"<html>not found</html>", bytes(range(256)) * 64, b"RIFF" + b"\xff" * 64, b"fLaC" + b"\0" * 64):
         path.write_bytes(junk)
         assert reason(path) in {"unreadable", "damaged", "empty", "no_audio"}
 

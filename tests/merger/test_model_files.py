@@ -234,6 +234,12 @@ def test_a_file_that_shrinks_during_the_merge_is_noticed(folder: Path, tiny_pair
     assert not (tmp_path / "out").exists()
 
 
+def test_one_model_taken_twice_is_said(tiny_pair: TinyPair, folder: Path) -> None:
+    once, again = open_checkpoint(tiny_pair.a), open_checkpoint(tiny_pair.a)
+    assert any("taken twice" in warning.en for warning in compare(once, again).warnings)
+    assert not any("taken twice" in warning.en for warning in compare(once, open_checkpoint(folder)).warnings)
+
+
 def test_nonfinite_weights_are_listed_up_to_five(folder: Path, tiny_pair: TinyPair, tmp_path: Path) -> None:
     tensors = load_file(folder / WEIGHTS)
     for tensor in tensors.values():

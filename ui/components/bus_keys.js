@@ -19,7 +19,9 @@
     )
       return;
     if (event.code === "Space" && event.target.closest?.("button, a, summary, [role=tab], input")) return;
-    const name = event.code === "Slash" && event.shiftKey ? "Help" : event.code;
+    // The question mark is a sign, not a place: on a Russian layout it is another key.
+    const asks = event.key === "?" || (event.code === "Slash" && event.shiftKey);
+    const name = asks ? "Help" : event.code;
     if (keys[name] && !(event.shiftKey && name !== "Help") && keys[name](event) !== false) event.preventDefault();
   });
 

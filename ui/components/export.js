@@ -99,7 +99,7 @@ WM.island("export", (root) => {
         "p.wm-quiet.wm-figures",
         {},
         t("stage." + job.stage),
-        job.remaining != null ? " · " + t("state.left", { time: WM.seconds(job.remaining) }) : "",
+        job.remaining >= 0.5 ? " · " + t("state.left", { time: WM.seconds(job.remaining) }) : "",
       ),
     );
   const files = (result) =>
@@ -133,7 +133,7 @@ WM.island("export", (root) => {
                 "td",
                 {},
                 !file.small
-                  ? el("span.wm-quiet", {}, t("export.large"))
+                  ? el("span.wm-quiet", {}, t("export.large", { folder: result.folder }))
                   : button(t("export.take"), () => take(file), { kind: "small", focus: `take-${file.name}` }),
               ),
             ),

@@ -21,6 +21,14 @@ WM.island("judge", (root) => {
     timer = setTimeout(save, 500);
   });
   area.addEventListener("change", save);
+  const restore = button(
+    t("reference.restore"),
+    () => {
+      area.value = WM.slices.clip.ready;
+      save();
+    },
+    { kind: "small", focus: "reference-restore" },
+  );
   const hint = el("p.wm-quiet", {}, t("reference.hint"));
   const reference = el(
     "section.wm-card.wm-stack",
@@ -29,6 +37,7 @@ WM.island("judge", (root) => {
       "div.wm-row",
       {},
       el("h2.wm-grow", {}, el("label", { for: "wm-reference" }, t("reference"))),
+      restore,
       button(
         t("reference.clear"),
         () => {
@@ -112,6 +121,7 @@ WM.island("judge", (root) => {
       area.value = clip?.reference ?? "";
     }
     area.disabled = !clip;
+    restore.hidden = !clip?.ready || clip.ready === clip.reference;
     hint.textContent = t(clip?.reference ? "reference.meaning" : "reference.hint");
     drawSwap();
   });

@@ -47,8 +47,11 @@ WM.island("mixer", (root) => {
     }
   };
   // What the hand did before is there before.
-  const act = async (action, payload = {}) => {
+  const settled = async () => {
     await (timer ? send() : sending);
+  };
+  const act = async (action, payload = {}) => {
+    await settled();
     return WM.attempt(action, payload);
   };
 
@@ -85,6 +88,7 @@ WM.island("mixer", (root) => {
     sources,
     even,
     change,
+    settled,
     act,
     whileHeld,
   };

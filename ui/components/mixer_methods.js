@@ -7,11 +7,16 @@ WM.parts.mixer_methods = (mixer, panel) => {
   const others = WM.boot.methods.filter((one) => !one.guide);
   let told = false; // the whole description is open
 
+  // What was set with a method is there again when it is chosen again, as long as as many models are mixed.
+  const kept = {};
+  const place = (method) => `${method} of ${mixer.sources().length}`;
   const setMethod = (next) =>
     change((r) => {
-      r.method = next;
-      r.parameters = Object.fromEntries(byName(next).parameters.map((p) => [p.key, clone(p.default)]));
+      const { method, ...settings } = clone(r);
+      kept[place(method)] = settings;
+      const fresh = Object.fromEntries(byName(next).parameters.map((p) => [p.key, clone(p.default)]));
       delete r.parts;
+      Object.assign(r, { method: next }, clone(kept[place(next)] ?? { parameters: fresh }));
     });
   const row = (method) => {
     const { recipe } = mixer;

@@ -12,9 +12,19 @@ WM.parts.mixer_picker = (mixer, dialog) => {
       "aria-label": t("model.typed"),
       spellcheck: "false",
     });
-    const take = (ref) => {
-      dialog.close();
-      mixer.act("models.choose", { role, ref });
+    const refused = el("p.wm-failed", { role: "alert", hidden: true });
+    // What is refused stays in the dialog with the reason: a toast would lie behind it.
+    const take = async (ref) => {
+      refused.hidden = true;
+      try {
+        await mixer.settled();
+        await WM.call("models.choose", { role, ref }, { quiet: true });
+        dialog.close();
+      } catch (fault) {
+        const { sentence = "", remedy = "" } = fault.coded ?? {};
+        refused.textContent = [sentence, remedy].map(pick).join(" ");
+        refused.hidden = false;
+      }
     };
     const chosen = (option) => models.roles[role]?.ref === option.ref;
     const groups = [...new Set(models.options.map((option) => option.group))];
@@ -61,6 +71,7 @@ WM.parts.mixer_picker = (mixer, dialog) => {
         el("div.wm-grow", {}, typed),
         button(t("model.take"), null, { kind: "primary", type: "submit" }),
       ),
+      refused,
       el("p.wm-quiet", { style: { "margin-top": "8px" } }, t(models.hub ? "model.hint" : "model.hint.offline")),
     );
     dialog.showModal();

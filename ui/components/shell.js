@@ -149,7 +149,7 @@ WM.island("shell", (root) => {
         el(
           "span.wm-quiet.wm-figures",
           {},
-          WM.seconds(elapsed) + (left != null ? " · " + t("state.left", { time: WM.seconds(left) }) : ""),
+          WM.seconds(elapsed) + (left >= 0.5 ? " · " + t("state.left", { time: WM.seconds(left) }) : ""),
         ),
       busy &&
         button(t("stop"), () => WM.attempt("job.cancel", { id: job.id }), {
