@@ -130,3 +130,16 @@ def test_a_set_of_ones_own_and_its_bad_lines(visit: Visit, tmp_path: Path) -> No
         " && n.getBoundingClientRect().height < 44).map(n => n.innerText)"
     )
     assert small == []
+
+
+def test_a_set_of_ones_own_stays_chosen_for_the_next_recipe(visit: Visit, tmp_path: Path) -> None:
+    page = opened(visit("/?lang=ru"))
+    page.locator("#wm-evaluation input[type=file]").set_input_files(zipped(tmp_path))
+    page.wait_for_selector('[data-focus="set-archive"]:checked')
+    run = None
+    for _ in range(2):  # the server has let go of the file by the second time
+        page.locator('[data-focus="evaluate"]').click()
+        until(page, f"WM.slices.evaluation?.id !== {json.dumps(run)} && {DONE}")
+        run = page.evaluate("WM.slices.evaluation.id")
+        assert page.locator('[data-focus="set-archive"]').is_checked()
+        assert "my set.zip" in page.locator("#wm-evaluation h2").nth(1).inner_text()

@@ -1,8 +1,9 @@
-"""What somebody set, cleared or mistyped is there to come back to; the question mark on any layout."""
+"""What somebody set, cleared, mistyped or left is there to come back to; keys and sound lead through a long text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.browser.conftest import Visitor
 from tests.browser.waiting import until
 
 Visit = Callable[..., Visitor]
+COLUMN = ".wm-column[data-role=merged] .wm-text"
 
 
 def test_a_cleared_reference_of_a_sample_can_be_brought_back(visit: Visit) -> None:
@@ -67,3 +69,77 @@ def test_the_question_mark_of_a_russian_layout(visit: Visit) -> None:
     pressed = "{key: '?', code: 'Digit7', shiftKey: true, bubbles: true}"
     visitor.page.evaluate(f"document.dispatchEvent(new KeyboardEvent('keydown', {pressed}))")
     until(visitor.page, "document.querySelector('dialog[open]') !== null")
+
+
+def test_back_goes_to_the_screen_before_and_closes_the_mixer_of_a_phone(visit: Visit) -> None:
+    visitor = visit("/?lang=ru", viewport={"width": 390, "height": 844})
+    visitor.settled()
+    page = visitor.page
+    screen = "document.body.dataset.wmTab"
+    page.get_by_role("tab", name="История").click()
+    until(page, f"{screen} === 'history'")
+    page.get_by_role("tab", name="Слушать").click()
+    until(page, f"{screen} === 'listen'")
+    page.locator(".wm-sheet-handle").click()
+    opened = "document.querySelector('.wm-mixer').dataset.open"
+    until(page, f"{opened} === 'true'")
+    page.go_back()
+    until(page, f"{opened} === 'false' && {screen} === 'listen'")
+    page.go_back()
+    until(page, f"{screen} === 'history'")
+    page.go_forward()
+    until(page, f"{screen} === 'listen'")
+    page.locator(".wm-sheet-handle").click()
+    until(page, f"{opened} === 'true'")
+    page.keyboard.press("Escape")
+    until(page, f"{opened} === 'false'")
+    assert page.url.startswith("http"), "the page was left"
+
+
+def with_a_long_text(visitor: Visitor) -> Any:
+    """The page with forty words in the merge's column, a second each; the tiny models write one or two."""
+    visitor.settled()
+    page = visitor.page
+    page.evaluate(
+        """() => {
+            const { result } = WM.slices;
+            result.slots = [];
+            result.merged.words = Array.from({ length: 40 }, (_, i) => ({ t: `слово${i}`, s: i, e: i + 1 }));
+        }"""
+    )
+    page.locator('[data-focus="only"]').click()  # draws anew
+    words = page.locator(COLUMN + " button.wm-word")
+    assert words.count() == 40
+    return words
+
+
+def test_a_text_is_one_stop_of_tab_and_its_words_are_reached_by_arrows(visit: Visit) -> None:
+    visitor = visit()
+    words, page = with_a_long_text(visitor), visitor.page
+    stops = [words.nth(index).get_attribute("tabindex") for index in range(words.count())]
+    assert stops == ["0"] + ["-1"] * 39
+    words.first.focus()
+    for key in ("ArrowLeft", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert page.evaluate("[...document.querySelectorAll('.wm-word:focus')].map(one => one.dataset.index)") == ["1"]
+    assert words.nth(1).get_attribute("tabindex") == "0" and words.first.get_attribute("tabindex") == "-1"
+
+
+def test_a_text_longer_than_its_column_goes_along_with_the_sound(visit: Visit) -> None:
+    visitor = visit()
+    with_a_long_text(visitor)
+    page, text = visitor.page, f"document.querySelector('{COLUMN}')"
+    page.evaluate(f"{text}.style.cssText = 'min-height: 0; max-height: 90px'")
+    assert page.evaluate(f"{text}.scrollTop") == 0
+    page.evaluate(
+        """() => {
+            Object.defineProperty(WM.player, 'paused', { get: () => false, configurable: true });
+            document.dispatchEvent(new CustomEvent('wm-time', { detail: 39.5 }));
+        }"""
+    )
+    assert page.evaluate(f"{text}.scrollTop") > 0
+    word, seen = (
+        page.evaluate(f"(({{top, bottom}}) => [top, bottom])({one}.getBoundingClientRect())")
+        for one in (f"{text}.querySelector('.wm-now')", text)
+    )
+    assert seen[0] <= word[0] < word[1] <= seen[1] + 1

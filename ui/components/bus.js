@@ -175,11 +175,19 @@ window.WM = (() => {
     } else if (ready) ready.push(() => islands[name](root));
     else islands[name](root);
   };
-  const show = (tab) => {
+  // A screen is a step that the browser's Back takes back; `step`: unless it is that Back which asks for it.
+  const show = (tab, { step = true } = {}) => {
+    const before = document.body.dataset.wmTab;
+    if (step && before && before !== tab) history.pushState({ tab }, "");
+    else if (!before) history.replaceState({ tab }, "");
     document.body.dataset.wmTab = tab;
     for (const callback of listeners["tab"] ?? []) callback({ ...slices, tab });
     document.dispatchEvent(new CustomEvent("wm-tab", { detail: tab }));
   };
+
+  window.addEventListener("popstate", ({ state }) => {
+    if (state?.tab && state.tab !== document.body.dataset.wmTab) show(state.tab, { step: false });
+  });
 
   return {
     parts,

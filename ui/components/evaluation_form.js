@@ -3,7 +3,7 @@ WM.parts.evaluation_form = (offer, busy) => {
   "use strict";
   const { t, el, button, fill, pick, mark } = WM;
   let source = "samples";
-  let archive = null;
+  let archive = null; // { name, file, path }: the server keeps what was uploaded for one evaluation, the page the file
   let uploading = false;
   const chosen = { a: true, b: true, base: true, recipes: new Set() };
   const card = el("section.wm-card.wm-stack", { "aria-label": t("evaluation.setup") });
@@ -28,7 +28,7 @@ WM.parts.evaluation_form = (offer, busy) => {
     draw();
     try {
       const { path } = await WM.upload(one);
-      archive = { path, name: one.name };
+      archive = { name: one.name, file: one, path };
       source = "archive";
     } catch {
       WM.toast({ sentence: t("error.upload", { name: one.name }), remedy: t("error.upload.remedy") });
@@ -99,19 +99,23 @@ WM.parts.evaluation_form = (offer, busy) => {
     return t("sweep.estimate", { time: WM.seconds((offer().samples.seconds * count()) / rates[rates.length >> 1]) });
   };
   const begin = async () => {
+    if (source === "archive" && !archive.path) {
+      await take(archive.file);
+      if (!archive.path) return; // it could not be uploaded once more, which was said
+    }
     const systems = ["base", "a", "b"].filter((key) => chosen[key]);
     const recipes = offer()
       .recipes.map((one) => one.digest)
       .filter((digest) => chosen.recipes.has(digest));
-    const told = { source, systems, recipes, lang: WM.lang, ...(source === "archive" ? archive : {}) };
+    const set = source === "archive" ? { name: archive.name, path: archive.path } : {};
+    const told = { source, systems, recipes, lang: WM.lang, ...set };
     if (
       await WM.call("evaluation.start", told).then(
         () => true,
         () => false,
       )
     ) {
-      archive = null;
-      source = "samples";
+      if (source === "archive") archive.path = null; // the set stays chosen for the next recipe
       WM.announce(t("evaluation.started"));
     }
     draw();

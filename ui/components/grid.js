@@ -165,6 +165,8 @@ WM.island("grid", (root) => {
     drawLines(result);
     drawLegend(result);
     fill(holder, chooser, columns, lines && el("div", {}, interlinear), legend);
+    for (const words of holder.querySelectorAll(".wm-text, .wm-lines"))
+      words.querySelector("button.wm-word")?.setAttribute("tabindex", 0);
   };
   const show = (role) => {
     shown = role;

@@ -33,6 +33,27 @@ WM.parts.grid_walk = (root, holder, roles, shownResult) => {
     for (const node of holder.querySelectorAll(".wm-hot")) node.classList.remove("wm-hot");
     if (slot != null) for (const node of holder.querySelectorAll(`[data-slot="${slot}"]`)) node.classList.add("wm-hot");
   });
+  // One stop of Tab for a text; from there the arrows go from word to word.
+  holder.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const text = step && event.target.matches?.("button.wm-word") && event.target.closest(".wm-text, .wm-lines");
+    if (!text) return;
+    const words = [...text.querySelectorAll("button.wm-word")];
+    const to = words[words.indexOf(event.target) + step];
+    if (to) {
+      event.target.tabIndex = -1;
+      to.tabIndex = 0;
+      to.focus();
+    }
+    event.preventDefault();
+  });
+  // A text that is longer than its column goes along with the sound.
+  const follow = (node) => {
+    const text = node.closest(".wm-text");
+    if (!text) return;
+    const [word, seen] = [node.getBoundingClientRect(), text.getBoundingClientRect()];
+    if (word.top < seen.top || word.bottom > seen.bottom) text.scrollTop += word.top - seen.top - seen.height / 3;
+  };
   document.addEventListener("wm-time", ({ detail: now }) => {
     if (WM.player?.paused) {
       if (lastWords) {
@@ -52,7 +73,10 @@ WM.parts.grid_walk = (root, holder, roles, shownResult) => {
     current.split(",").forEach((index, role) => {
       if (index !== "-1")
         for (const node of holder.querySelectorAll(`[data-role="${roles[role]}"][data-index="${index}"]`))
-          node.classList.add("wm-now");
+          {
+            node.classList.add("wm-now");
+            follow(node);
+          }
     });
   });
 

@@ -21,6 +21,7 @@ WM.parts.grid_words = (onlyDifferences) => {
       "button.wm-word",
       {
         type: "button",
+        tabindex: -1,
         data: { slot: index, role, index: position, ...(kind ? { mark: kind } : {}) },
         title:
           entry.s == null
@@ -41,6 +42,7 @@ WM.parts.grid_words = (onlyDifferences) => {
           "button.wm-word",
           {
             type: "button",
+            tabindex: -1,
             data: { role, index },
             onclick: play(entry),
           },

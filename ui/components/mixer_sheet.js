@@ -23,16 +23,33 @@ WM.parts.mixer_sheet = (panel) => {
     {
       type: "button",
       "aria-expanded": "false",
+      // Opening is a step: the phone's Back closes the sheet and does not leave the page.
       onclick: () => {
-        open = !open;
-        panel.dataset.open = open;
-        handle.setAttribute("aria-expanded", open);
-        fill(handle, icon(open ? "down" : "sliders"), t(open ? "mixer.close" : "mixer"));
+        if (open) history.back();
+        else {
+          history.pushState({ ...history.state, sheet: true }, "");
+          set(true);
+        }
       },
     },
     icon("sliders"),
     t("mixer"),
   );
+  const set = (opened) => {
+    open = opened;
+    panel.dataset.open = open;
+    handle.setAttribute("aria-expanded", open);
+    fill(handle, icon(open ? "down" : "sliders"), t(open ? "mixer.close" : "mixer"));
+  };
+  window.addEventListener("popstate", ({ state }) => {
+    if (open !== Boolean(state?.sheet)) set(Boolean(state?.sheet));
+  });
+  document.addEventListener("wm-tab", () => {
+    if (open) set(false); // another screen is another step
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && open && !document.querySelector("dialog[open]")) history.back();
+  });
   const read = el("p", { lang: "ru" });
   const sheetText = el("div.wm-sheet-text", {}, mark("merged"), read);
   WM.on(["result", "clip", "recipe", "blind"], ({ result, clip, recipe: state }) => {

@@ -84,6 +84,7 @@ WM.island("shell", (root) => {
     ["[ / ]", "key.speed"],
     ["1 / 2 / 3", "key.solo"],
     ["N", "key.next"],
+    ["← / →", "key.words"],
     ["Z", "key.undo"],
     ["R", "key.record"],
     ["?", "key.help"],
