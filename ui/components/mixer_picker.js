@@ -12,7 +12,7 @@ WM.parts.mixer_picker = (mixer, dialog) => {
       "aria-label": t("model.typed"),
       spellcheck: "false",
     });
-    const refused = el("p.wm-failed", { role: "alert", hidden: true });
+    const refused = el("p.wm-refused", { role: "alert", hidden: true });
     // What is refused stays in the dialog with the reason: a toast would lie behind it.
     const take = async (ref) => {
       refused.hidden = true;
