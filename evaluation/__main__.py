@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from evaluation import commands
 from merger.bilingual import LANGUAGES, preferred_language
-from merger.console import write_what_can_be_written
+from merger.console import escape_unencodable
 from merger.failures import tell
 
 log = logging.getLogger("evaluation")
@@ -19,7 +19,7 @@ log = logging.getLogger("evaluation")
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit status. Never shows a traceback: that goes to the log."""
-    write_what_can_be_written()
+    escape_unencodable()
     lang, as_json = _language(arguments), "--json" in arguments
     try:
         return commands.run(list(arguments), lang)

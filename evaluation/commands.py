@@ -14,6 +14,7 @@ from evaluation.importers import IMPORTERS, import_corpus
 from evaluation.manifest import Entry, read_manifest
 from evaluation.normalize_ru import LEVELS
 from merger.bilingual import Text
+from merger.console import print_json
 from merger.errors import MissingFile
 
 T = Text
@@ -114,7 +115,7 @@ def score_command(arguments: Sequence[str], lang: str) -> int:
         raise MissingFile(file=given.file.name, detail=T("файл со строками", "the file of lines"), advice=advice)
     scores = score_pairs(read_pairs(given.file), given.level)
     if given.json:
-        print(json.dumps(scores, ensure_ascii=False, indent=1))
+        print_json(scores, indent=1)
         return 0
     shown = {key: "—" if scores[key] is None else f"{scores[key]:.2%}" for key in ("wer", "cer")}
     print(
@@ -194,7 +195,7 @@ def who_command(arguments: Sequence[str], lang: str) -> int:
     clips = [load_clip(entry.audio) for entry in entries]
     report = analyse(entries, transcribe_swaps(a, b, clips, device=given.device, batch=given.batch), given.level)
     if given.json:
-        print(json.dumps(asdict(report), ensure_ascii=False))
+        print_json(asdict(report))
         return 0
     for name, split in report.splits.items():
         values = "  ".join(f"{swap} {value:.1%}" for swap, value in split.values.items())

@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from merger.bilingual import Text
-from merger.errors import CorruptFile, MissingFile, MissingShard, PathNotAllowed, UnreadableFile, UnsafeFormat
+from merger.errors import (
+    CorruptFile,
+    MissingFile,
+    MissingShard,
+    NotSafetensors,
+    PathNotAllowed,
+    UnreadableFile,
+    UnsafeFormat,
+)
 from merger.hashing import file_sha256
 from merger.hub import PICKLES, HubRules, fetch_model, fetch_small_files
 from merger.layout import EMBEDDING, TIED_HEAD
@@ -192,6 +200,13 @@ def peek_config(
 
 def _local_place(given: str, allowed_roots: list[str | os.PathLike[str]] | None) -> tuple[Path, str | None]:
     """The folder of a model, and the name of its weights file where one was given."""
+    try:
+        return _readable_place(given, allowed_roots)
+    except PermissionError as error:
+        raise UnreadableFile(file=given, detail=Text("папка модели", "the model folder")) from error
+
+
+def _readable_place(given: str, allowed_roots: list[str | os.PathLike[str]] | None) -> tuple[Path, str | None]:
     path = Path(given).expanduser()
     weights = None
     if allowed_roots is not None:
@@ -200,7 +215,8 @@ def _local_place(given: str, allowed_roots: list[str | os.PathLike[str]] | None)
         if any(path.match(pattern) for pattern in PICKLES):
             raise UnsafeFormat(file=path.name)
         if path.suffix != ".safetensors":
-            raise MissingFile(file=given, detail=Text("это не веса safetensors", "it holds no safetensors weights"))
+            detail = Text("нужны веса в .safetensors или папка модели", "name .safetensors weights or a model folder")
+            raise NotSafetensors(file=path.name, detail=detail)
         path, weights = path.parent, _unusual(path)
     if not path.is_dir():
         raise MissingFile(file=given, detail=Text("папка модели", "the model folder"))

@@ -18,7 +18,14 @@ from typing import Any
 from merger import __version__
 from merger.arguments import MergeRequest, read_request
 from merger.bilingual import LANGUAGES, Text, preferred_language
-from merger.console import ProgressBar, help_text, methods_table, report_text, write_what_can_be_written
+from merger.console import (
+    ProgressBar,
+    escape_unencodable,
+    help_text,
+    methods_table,
+    print_json,
+    report_text,
+)
 from merger.errors import BadParameter
 from merger.failures import tell
 from merger.flags import fault, parse_arguments
@@ -121,7 +128,7 @@ def run_merge(arguments: Sequence[str], lang: str) -> int:
     for report in reports:
         log.info("%s", json.dumps(report.to_json("en"), ensure_ascii=False))
     if given.get("--json"):
-        print(json.dumps({"ok": True, "results": [report.to_json(lang) for report in reports]}, ensure_ascii=False))
+        print_json({"ok": True, "results": [report.to_json(lang) for report in reports]})
     else:
         for report in reports:
             print(report_text(report, lang, names, base))
@@ -170,7 +177,7 @@ def run_methods(arguments: Sequence[str], lang: str) -> int:
     if "--markdown" in given:
         print(methods_table(lang))
     elif "--json" in given:
-        print(json.dumps([spec.to_json(lang) for spec in methods().values()], ensure_ascii=False, indent=2))
+        print_json([spec.to_json(lang) for spec in methods().values()], indent=2)
     else:
         for spec in methods().values():
             print(f"{spec.name:<16} {spec.title.get(lang)}: {spec.summary.get(lang)}")
@@ -187,7 +194,7 @@ def run_verify(arguments: Sequence[str], lang: str) -> int:
         raise _usage("python -m merger verify FOLDER [--json]")
     found = verify_folder(folders[0])
     if "--json" in given:
-        print(json.dumps(found.to_json(), ensure_ascii=False))
+        print_json(found.to_json())
     else:
         size = byte_size(found.nbytes, lang)
         words_found = Text(
@@ -218,7 +225,10 @@ def run_explain(arguments: Sequence[str], lang: str) -> int:
         file = Path(given["--save"])
         with disk_errors(file):
             write_json(file, found.to_json(lang))
-    print(json.dumps(found.to_json(lang), ensure_ascii=False) if "--json" in given else explanation_table(found, lang))
+    if "--json" in given:
+        print_json(found.to_json(lang))
+    else:
+        print(explanation_table(found, lang))
     return 0
 
 
@@ -270,7 +280,7 @@ def _dispatch(arguments: Sequence[str], lang: str) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit status. Never shows a traceback: that goes to the log."""
-    write_what_can_be_written()
+    escape_unencodable()
     lang = _language(arguments)
     try:
         _set_up_log(arguments)

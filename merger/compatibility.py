@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from merger.architecture import expected_tensors
@@ -42,6 +43,7 @@ SAME_VERSION = Text(
     "Возьмите модели, дообученные из одной и той же версии Whisper.",
     "Take models that were fine-tuned from one and the same version of Whisper.",
 )
+PREFIX = "model."
 LISTED = 5
 LISTED_RUNS = 50  # runs of neighbouring ids, so that one warning names the ids of all tokenizers but wholly unlike ones
 
@@ -83,9 +85,9 @@ def _opened(path: str, allowed_roots: Sequence[str | os.PathLike[str]] | None) -
     try:
         return open_checkpoint(path, allowed_roots=allowed_roots)
     except ModelFileError as error:
-        file = error.facts.get("file")
-        if isinstance(file, str) and file not in path:
-            error.facts["file"] = f"{path}/{file}"
+        file, folder = error.facts.get("file"), Path(path).parent if Path(path).is_file() else Path(path)
+        if isinstance(file, str) and os.sep not in file:
+            error.facts["file"] = str(folder / file)
         raise
 
 
@@ -113,14 +115,15 @@ def compare(
         )
     mismatches.extend([*_unsupported(a), *_contradictions(a)])
     rest = (b, *others, *([base] if base is not None else []))
-    for other in rest:
-        if other is not base and other.folder.resolve() == a.folder.resolve() and other.files == a.files:
+    for other in (b, *others):
+        if other.folder.resolve() == a.folder.resolve() and other.files == a.files:
             warnings.append(
                 Text(
                     f"«{other.name}» взята дважды: смешивать нечего.",
                     f"“{other.name}” was taken twice: there is nothing to mix.",
                 )
             )
+    for other in rest:
         mismatches.extend(_config_mismatches((a.name, a.config), (other.name, other.config)))
         mismatches.extend([*_unsupported(other), *_contradictions(other)])
         if not any(mismatch.parameter == "architecture" for mismatch in mismatches):
@@ -164,10 +167,19 @@ def _unsupported(model: Checkpoint) -> list[Mismatch]:
 
 def _contradictions(model: Checkpoint) -> list[Mismatch]:
     """Where a model's tensors are not what its own config describes: neither it nor a merge could be loaded."""
+    remedy = Text("Скачайте или сохраните эту модель заново.", "Download or save this model again.")
+    layers = sum(int(model.config.get(f"{stack}_layers") or 0) for stack in ("encoder", "decoder"))
+    if layers > len(model.tensors):  # before so many names are made up
+        sentence = Text(
+            f"По config.json у «{model.name}» слоёв {layers}, а тензоров всего {len(model.tensors)}.",
+            f"The config.json of “{model.name}” speaks of {layers} layers, but there are {len(model.tensors)} tensors.",
+        )
+        return [Fault(sentence, remedy)]
     expected = expected_tensors(model.config)
     if expected is None or model.config.get("model_type") != "whisper":
         return []
-    remedy = Text("Скачайте или сохраните эту модель заново.", "Download or save this model again.")
+    if not any(name.startswith(PREFIX) for name in model.tensors):  # saved without the output head around it
+        expected = {name.removeprefix(PREFIX): shape for name, shape in expected.items()}
     found = []
     lost = sorted(set(expected) - set(model.tensors))
     if lost:

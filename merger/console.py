@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 import textwrap
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from merger.bilingual import Text, byte_size, number
 from merger.disk import MergeReport, Progress
@@ -29,11 +30,19 @@ STAGE_NAMES = {
 QUIET_SECONDS = 5.0
 
 
-def write_what_can_be_written() -> None:
+def escape_unencodable() -> None:
     """From now on write as an escape what a terminal's encoding lacks: a merge that is done must not fail in words."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def print_json(value: Any, indent: int | None = None) -> None:
+    """A line of JSON, in ASCII where the stream is not UTF-8, whose own escapes are no JSON. Half a surrogate pair, out
+    of a damaged file, is written as JSON's escape too: it is no UTF-8."""
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    text = json.dumps(value, ensure_ascii=plain, indent=indent)
+    print(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 class ProgressBar:

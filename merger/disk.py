@@ -29,7 +29,7 @@ from merger.report import STAGES, MergeReport, Progress, angles_of
 from merger.sidecars import write_sidecars
 from merger.space import require_space
 from merger.stream import SourceFiles
-from merger.transaction import CURRENT_FOLDER, FolderTransaction, disk_errors, sweep
+from merger.transaction import CURRENT_FOLDER, FolderTransaction, disk_errors, stayed_warning, sweep
 from merger.verify import check_written, foreign_files, verify_folder
 
 __all__ = ["STAGES", "MergeReport", "Progress", "merge_outputs", "merge_to_folder"]
@@ -116,6 +116,8 @@ def merge_outputs(
             break
         except MethodFailed as failure:
             arithmetic = _after_failure(failure, tasks, arithmetic)
+        except (OSError, RuntimeError, MemoryError) as failure:
+            raise as_out_of_memory(failure) or failure from failure.__cause__
     seconds = time.monotonic() - started
     tell(Progress("done", total, total))
     return [
@@ -161,7 +163,7 @@ def _check_target(target: Path, sources: Mapping[str, Checkpoint]) -> None:
     with disk_errors(target):
         if target.exists() and target.samefile(os.curdir):
             raise OutputNotWritable(path=str(target), detail=CURRENT_FOLDER)
-        sweep(target)
+        sweep(target, foreign_files)
         foreign = foreign_files(target)
     if foreign:
         raise OutputOccupied(path=str(target), files=[*foreign[:5], *(["…"] if len(foreign) > 5 else [])])
@@ -205,8 +207,9 @@ class _Run:
                 self._complete(task, transaction.folder, record, output, hashes.get(), shared)
             for number, transaction in enumerate(folders):
                 self._verify(transaction.folder, number)
-            for transaction in folders:
-                transaction.commit(lambda stage: self.tell(Progress(stage, self.total, self.total)))
+            for task, transaction in zip(self.tasks, folders, strict=True):
+                stayed = transaction.commit(lambda stage: self.tell(Progress(stage, self.total, self.total)))
+                task.warnings += stayed_warning(stayed)
         return outputs
 
     def _open_files(

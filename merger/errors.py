@@ -250,6 +250,16 @@ class NonfiniteWeights(ModelFileError):
     )
 
 
+class WeightsOverflow(NonfiniteWeights):
+    """Finite weights that do not fit the precision they are to be computed in. Facts: `file` (model), `tensors`."""
+
+    sentence_text = Text(
+        "Веса «{file}» больше, чем вмещает float16, тензоры: {tensors}.",
+        "Weights of “{file}” are larger than float16 holds, in: {tensors}.",
+    )
+    remedy_text = Text("Возьмите float32 или bfloat16.", "Use float32 or bfloat16.")
+
+
 class NonfiniteResult(NonfiniteWeights):
     """Finite sources gave NaN or infinity. Facts: `method`, `tensors` (up to five names)."""
 

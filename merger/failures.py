@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import sys
@@ -13,7 +12,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from merger.bilingual import Text
-from merger.console import error_text
+from merger.console import error_text, print_json
 from merger.errors import (
     Cancelled,
     FaultList,
@@ -57,8 +56,7 @@ def tell(error: BaseException, lang: str, as_json: bool, log: logging.Logger) ->
     print(f"{error_text(known, lang)} ({number})", file=sys.stderr)
     if as_json:
         told = {"ok": False, "error": {**known.to_json(lang), "id": number}}
-        # Half a surrogate pair, out of a damaged file, is written as JSON's own escape: it is no UTF-8.
-        print(json.dumps(told, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8"))
+        print_json(told)
     if isinstance(known, Cancelled):
         return 130
     return 2 if isinstance(known, FaultList) and not isinstance(known, IncompatibleModels) else 1

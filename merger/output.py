@@ -71,14 +71,19 @@ class Writers:
         self._threads = [threading.Thread(target=self._run, name="writer", daemon=True) for _ in range(WRITERS)]
 
     def __enter__(self) -> Writers:
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for _thread in self._threads:
+        running = [thread for thread in self._threads if thread.ident is not None]
+        for _thread in running:
             self._waiting.put(None)
-        for thread in self._threads:
+        for thread in running:
             thread.join()
 
     def memory(self) -> np.ndarray:

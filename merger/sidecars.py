@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,6 +116,8 @@ def _usable(model: Checkpoint, bins: Any) -> tuple[dict[str, Path], list[Text]]:
     for name, path in model.sidecars.items():
         if name == "config.json":
             continue
+        if not os.access(path, os.R_OK):  # it may be whole: a result without it would be a lesser one for no reason
+            raise UnreadableFile(file=name, detail=SIDECARS[name])
         fault = _fault(path, bins) if path.suffix == ".json" else None
         if fault is None:
             files[name] = path
@@ -133,7 +136,7 @@ def _fault(path: Path, bins: Any) -> Text | None:
     try:
         content = read_json(path)
     except UnreadableFile:
-        raise  # it may be whole: a result without it would be a lesser one for no reason
+        raise
     except ModelFileError as error:
         detail: Text = error.facts["detail"]
         return Text(f"повреждён ({detail.ru})", f"is damaged ({detail.en})")

@@ -22,10 +22,12 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from merger.bilingual import Text
-from merger.errors import DiskFull, OutputNotWritable
+from merger.errors import DiskFull, OutputNotWritable, WhisperMergeError
+from merger.provenance import CHECKSUMS_FILE
 from merger.space import free_bytes, size_text
 
 MARK = ".merging-"
+KEPT = ".kept-"  # a replaced folder in which somebody's files had to stay
 PARKED = "-previous"  # ends the hidden name of a result that stands aside while the new one takes its place
 # The names that are given here and no others: what somebody else has hidden beside a result is not ours to remove.
 HIDDEN = re.compile(rf"\.(?P<target>.+){re.escape(MARK)}\d+-[0-9a-f]{{8}}(?P<parked>{PARKED})?", re.DOTALL)
@@ -69,11 +71,16 @@ def disk_errors(path: Path, needed: int = 0) -> Iterator[None]:
         raise
 
 
-def sweep(parent: Path) -> list[str]:
+def nobodys(folder: Path) -> Collection[str]:
+    """For folders in which nothing is anybody else's."""
+    return ()
+
+
+def sweep(parent: Path, foreign: Callable[[Path], Collection[str]] = nobodys) -> list[str]:
     """Remove what killed merges left in a folder; returns the names. Living merges are left alone.
 
-    A parked result whose place is still free returns there. Results in subfolders that such a merge had not yet put
-    back into their folder are put back first.
+    A parked result whose place is still free returns there. Results in subfolders, and in a replaced result what is
+    `foreign`, that such a merge had not yet put back into their folder are put back first.
     """
     removed = []
     for leftover in sorted(parent.glob(f".*{MARK}*")) if parent.is_dir() else []:
@@ -88,28 +95,39 @@ def sweep(parent: Path) -> list[str]:
                 if name["parked"] and not target.exists():
                     os.rename(leftover, target)
                     continue
-                _put_back(leftover, target)
-                shutil.rmtree(leftover)
-                removed.append(leftover.name)
+                replaced = (leftover / CHECKSUMS_FILE).is_file()  # not a merge that had only begun to write
+                if _put_back(leftover, target, foreign(leftover) if replaced else ()):
+                    shutil.rmtree(leftover)
+                    removed.append(leftover.name)
             finally:
                 os.close(descriptor)
     return removed
 
 
-def _put_back(old: Path, target: Path, names: Collection[str] = ()) -> None:
-    """What stays with the name of a replaced folder: results in subfolders (direct/, slerp/, ties/), and `names`."""
-    for child in old.iterdir():
-        stays = child.name in names or (child.is_dir() and not child.is_symlink())
+def _put_back(old: Path, target: Path, foreign: Collection[str]) -> bool:
+    """What stays with the name of a replaced folder: results in subfolders (direct/, slerp/, ties/), and what is
+    `foreign`. Returns whether nobody else's file is left behind; raises nothing."""
+    whole = True
+    for child in list(old.iterdir()):
+        stays = child.name in foreign or (child.is_dir() and not child.is_symlink())
         if stays and target.is_dir() and not os.path.lexists(target / child.name):
-            os.rename(child, target / child.name)
+            try:
+                os.rename(child, target / child.name)
+            except OSError:
+                whole = False
+    return whole
 
 
 def _take_after(folder: Path, other: Path) -> None:
-    """Give a folder the mode and, where that is permitted, the group of the one whose place it takes."""
-    wanted = other.stat()
+    """Give a folder group and mode of the one whose place it takes, as far as its file system has and permits them."""
     with contextlib.suppress(OSError):
-        os.chown(folder, -1, wanted.st_gid)
-    folder.chmod(stat.S_IMODE(wanted.st_mode))
+        wanted = other.stat()
+        mode = stat.S_IMODE(wanted.st_mode)
+        try:
+            os.chown(folder, -1, wanted.st_gid)
+        except OSError:
+            mode &= ~(stat.S_IRWXG | stat.S_ISGID)  # what that group may, another may not
+        folder.chmod(mode)
 
 
 class FolderTransaction:
@@ -118,7 +136,7 @@ class FolderTransaction:
     foreign: names in the folder whose place it takes that others have put there; they stay with its name.
     """
 
-    def __init__(self, target: Path, foreign: Callable[[Path], Collection[str]] = lambda folder: ()) -> None:
+    def __init__(self, target: Path, foreign: Callable[[Path], Collection[str]] = nobodys) -> None:
         self.target, self._foreign = target, foreign
         self.folder = target  # replaced on entry
         self._lock = -1
@@ -127,10 +145,10 @@ class FolderTransaction:
         with disk_errors(self.target):
             if self.target.is_mount():
                 raise OutputNotWritable(path=self.target.name, detail=MOUNT_POINT)
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            sweep(self.target.parent, self._foreign)
             if self.target.exists() and not os.access(self.target, os.W_OK | os.X_OK):
                 raise OutputNotWritable(path=self.target.name, detail=REFUSALS[errno.EACCES])
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            sweep(self.target.parent)
             while not self._claim():
                 pass
         return self
@@ -155,8 +173,12 @@ class FolderTransaction:
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
-    def commit(self, stage: Callable[[str], None] = lambda _: None) -> None:
-        """Make the folder visible under its name, durably. `stage` is told before and after the rename."""
+    def commit(self, stage: Callable[[str], None] = lambda _: None) -> list[str]:
+        """Make the folder visible under its name, durably. `stage` is told before and after the rename.
+
+        Returns what others have put into the folder that gave way; it is in the new one.
+        """
+        stayed: list[str] = []
         with disk_errors(self.target):
             for file in self.folder.iterdir():
                 _sync(file)
@@ -167,9 +189,23 @@ class FolderTransaction:
             else:
                 _take_after(self.folder, self.target)
                 exchange(self.folder, self.target)
-                _put_back(self.folder, self.target, self._foreign(self.folder))
+                stayed = self._keep_foreign()
             stage("committed")
             _sync(self.target.parent)
+        return stayed
+
+    def _keep_foreign(self) -> list[str]:
+        """After the exchange nothing may fail any more: a folder out of which not all could be moved stays in sight."""
+        stayed: list[str] = []
+        try:
+            stayed = sorted(self._foreign(self.folder))
+            whole = _put_back(self.folder, self.target, stayed)
+        except (OSError, WhisperMergeError):
+            whole = False
+        if not whole:
+            with contextlib.suppress(OSError):
+                os.rename(self.folder, self.target.with_name(f"{self.target.name}{KEPT}{secrets.token_hex(4)}"))
+        return stayed
 
 
 def _sync(path: Path) -> None:
@@ -201,3 +237,16 @@ def exchange(one: Path, other: Path) -> None:
             os.rename(aside, one if other.exists() else other)
     finally:
         os.close(lock)
+
+
+def stayed_warning(names: list[str]) -> list[Text]:
+    """What to say of files of others that came into the folder during the merge."""
+    if not names:
+        return []
+    listed = ", ".join(names)
+    return [
+        Text(
+            f"Во время слияния в папке появились чужие файлы; они остались там: {listed}.",
+            f"Files of others came into the folder during the merge and stay there: {listed}.",
+        )
+    ]

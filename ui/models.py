@@ -159,7 +159,10 @@ class Models:
                     faults.append(_both(error))
         if faults:
             return {"state": "bad", "mismatches": faults, "warnings": []}
-        found = self._compare(opened)
+        try:
+            found = self._compare(opened)
+        except WhisperMergeError as error:
+            return {"state": "bad", "mismatches": [_both(error)], "warnings": []}
         return {
             "state": "ok" if found.ok else "bad",
             "mismatches": [

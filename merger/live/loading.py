@@ -11,13 +11,13 @@ import torch
 
 from merger.bilingual import Text
 from merger.checkpoint import Checkpoint
-from merger.errors import Cancelled, DeviceUnavailable, NonfiniteWeights
+from merger.engine import REPORTED_TENSORS
+from merger.errors import Cancelled, DeviceUnavailable, NonfiniteWeights, WeightsOverflow
 from merger.live.flat import FlatLayout
 from merger.safetensors_header import TensorEntry
 
 TORCH_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 READ_BYTES = 64 << 20
-REPORTED_TENSORS = 5
 HEADROOM = 0.85  # share of the free memory that weights may take; the rest is for caches and activations
 
 
@@ -71,18 +71,30 @@ def load_flat(
     Raises Cancelled between tensors, NonfiniteWeights for NaN and infinity.
     """
     buffer = torch.zeros(layout.size, dtype=dtype, device=device, pin_memory=pinned and torch.cuda.is_available())
-    weights, tops = checkpoint.weights(), []
+    weights = checkpoint.weights()
+    names: list[str] = []
+    tops: list[torch.Tensor] = []
     for name, entry in weights.items():
         if cancelled is not None and cancelled():
             raise Cancelled
         slot = layout.slots[name]
         _read_into(buffer[slot.start : slot.stop], entry)
+        if entry.size == 0:
+            continue
+        names.append(name)
         # The largest of all, which NaN is too, in one pass; on a GPU nothing waits for it here.
         tops.append(torch.linalg.vector_norm(buffer[slot.start : slot.stop], ord=math.inf, dtype=torch.float32))
-    spoilt = [name for name, top in zip(weights, torch.stack(tops).isfinite().tolist(), strict=True) if not top]
+    spoilt = sorted(name for name, top in zip(names, torch.stack(tops).isfinite().tolist(), strict=True) if not top)
     if spoilt:
-        raise NonfiniteWeights(file=checkpoint.name, tensors=sorted(spoilt)[:REPORTED_TENSORS])
+        kind = WeightsOverflow if all(_finite(weights[name]) for name in spoilt) else NonfiniteWeights
+        raise kind(file=checkpoint.name, tensors=spoilt[:REPORTED_TENSORS])
     return buffer
+
+
+def _finite(entry: TensorEntry) -> bool:
+    stored = torch.empty(entry.size, dtype=TORCH_DTYPES[entry.dtype])
+    _read_into(stored, entry)
+    return bool(stored.isfinite().all())
 
 
 def _read_into(target: torch.Tensor, entry: TensorEntry) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -123,6 +124,13 @@ def test_a_text_is_one_stop_of_tab_and_its_words_are_reached_by_arrows(visit: Vi
         page.keyboard.press(key)
     assert page.evaluate("[...document.querySelectorAll('.wm-word:focus')].map(one => one.dataset.index)") == ["1"]
     assert words.nth(1).get_attribute("tabindex") == "0" and words.first.get_attribute("tabindex") == "-1"
+    page.keyboard.press("End")
+    assert words.nth(39).get_attribute("tabindex") == "0"
+    words.nth(7).focus()  # as a click does
+    page.locator('[data-focus="lines"]').evaluate("one => one.click()")  # draws anew
+    assert page.evaluate("[...document.querySelectorAll('.wm-word:focus')].map(one => one.dataset.index)") == ["7"]
+    stops = page.evaluate(f"document.querySelectorAll('{COLUMN} .wm-word[tabindex=\"0\"]').length")
+    assert stops == 1
 
 
 def test_a_text_longer_than_its_column_goes_along_with_the_sound(visit: Visit) -> None:
@@ -143,3 +151,21 @@ def test_a_text_longer_than_its_column_goes_along_with_the_sound(visit: Visit) -
         for one in (f"{text}.querySelector('.wm-now')", text)
     )
     assert seen[0] <= word[0] < word[1] <= seen[1] + 1
+
+
+def test_back_after_a_link_with_a_recipe_and_walks_with_the_arrows(visit: Visit) -> None:
+    recipe = '{"method": "slerp", "parameters": {"slerp_t": 0.3}}'
+    visitor = visit("/?lang=ru&recipe=" + quote(recipe))
+    visitor.settled()
+    page = visitor.page
+    until(page, "WM.slices.recipe.method === 'slerp' && !location.search.includes('recipe')")
+    screen, steps = "document.body.dataset.wmTab", page.evaluate("history.length")
+    page.get_by_role("tab", name="Слушать").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate("history.length") == steps, "walking along the tabs is no step"
+    page.get_by_role("tab", name="Слушать").click()
+    page.get_by_role("tab", name="История").click()
+    until(page, f"{screen} === 'history'")
+    page.go_back()
+    until(page, f"{screen} === 'listen'")

@@ -22,8 +22,8 @@ import pytest
 from merger.checkpoint import open_checkpoint
 from merger.disk import STAGES, merge_to_folder
 from merger.errors import DiskFull, OutOfMemory, OutputNotWritable
-from merger.failures import coded
-from merger.output import OutputFile
+from merger.output import OutputFile, Writers
+from merger.provenance import CHECKSUMS_FILE
 from merger.recipe import MergeRecipe
 from merger.report import Progress
 from merger.transaction import FolderTransaction, exchange, sweep
@@ -195,7 +195,8 @@ def test_what_others_put_into_the_folder_meanwhile_stays(tiny_pair: TinyPair, tm
             (out / "checkpoints").mkdir()
             (out / "checkpoints" / "step").touch()
 
-    merge_to_folder(MergeRecipe.build("slerp"), sources(tiny_pair), out, on_progress=write)
+    report = merge_to_folder(MergeRecipe.build("slerp"), sources(tiny_pair), out, on_progress=write)
+    assert any("notes.md" in warning.en for warning in report.warnings)
     assert (out / "notes.md").read_text() == "mine" and (out / "checkpoints" / "step").exists()
     assert (out / "recipe.json").read_bytes() != before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -211,6 +212,72 @@ def test_a_folder_keeps_its_mode_and_group(tiny_pair: TinyPair, tmp_path: Path) 
         merge_to_folder(RECIPE, sources(tiny_pair), out)
         assert stat.S_IMODE(out.stat().st_mode) == 0o2770 and out.stat().st_gid == group
         assert (out / "recipe.json").exists()
+
+
+def foreign_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name == "notes.md"]
+
+
+def replaced(target: Path) -> FolderTransaction:
+    """A result with a note of somebody's, and a new one that is to take its place."""
+    target.mkdir()
+    for name in ("old", "notes.md", CHECKSUMS_FILE):
+        (target / name).touch()
+    transaction = FolderTransaction(target, foreign_in).__enter__()
+    (transaction.folder / "new").touch()
+    return transaction
+
+
+@pytest.mark.parametrize("refused", ["chmod", "chown"])
+def test_a_file_system_without_modes_or_groups(refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transaction = replaced(tmp_path / "out")
+
+    def refuse(*given: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path if refused == "chmod" else os, refused, refuse)
+    assert transaction.commit() == ["notes.md"]
+    transaction.__exit__()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["new", "notes.md"]
+
+
+def test_what_cannot_be_put_back_stays_in_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transaction, rename = replaced(tmp_path / "out"), os.rename
+
+    def refuse(one: Path, other: Path) -> None:
+        if Path(one).name == "notes.md":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        rename(one, other)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    transaction.commit()
+    transaction.__exit__()
+    assert (tmp_path / "out" / "new").exists()
+    [kept] = [path for path in tmp_path.iterdir() if path.name != "out"]
+    assert kept.name.startswith("out.kept-") and (kept / "notes.md").exists()
+
+
+def test_killed_between_the_exchange_and_what_is_put_back(tmp_path: Path) -> None:
+    transaction = replaced(tmp_path / "out")
+    exchange(transaction.folder, transaction.target)
+    os.close(transaction._lock)  # as a killed process leaves it
+    sweep(tmp_path, foreign_in)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["out", "out/new", "out/notes.md"]
+
+
+def test_writers_that_cannot_all_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, begun = threading.Thread.start, []
+
+    def start(thread: threading.Thread) -> None:
+        if len(begun) == 2:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError), Writers():
+        pass
+    assert len(begun) == 2 and not any(thread.is_alive() for thread in begun)
 
 
 def test_a_folder_that_may_not_be_written_is_not_replaced(
@@ -245,9 +312,9 @@ def test_no_room_for_buffers_or_threads_is_lack_of_memory(
     else:
         monkeypatch.setattr(threading.Thread, "start", start)
         monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    with pytest.raises((OSError, RuntimeError)) as caught:
+    with pytest.raises(OutOfMemory):
         merge_to_folder(RECIPE, sources(tiny_pair), tmp_path / "out", device="cpu")
-    assert isinstance(coded(caught.value), OutOfMemory)
+    assert len(begun) == (failing == "thread")
     assert not any(thread.is_alive() for thread in begun), "a worker goes on by itself"
     assert list(tmp_path.iterdir()) == []
 

@@ -41,8 +41,9 @@ def test_a_vocabulary_without_its_merges_is_no_tokenizer(folder: Path, tiny_pair
     assert WhisperProcessor.from_pretrained(report.folder).tokenizer.decode([220, 220])
     alone = merged(folder, folder, tmp_path / "alone")
     assert [warning.en for warning in alone.warnings] == [
+        "“model” was taken twice: there is nothing to mix.",
         "None of the models has a usable tokenizer.json / vocab.json + merges.txt:"
-        " WhisperProcessor will not open the result."
+        " WhisperProcessor will not open the result.",
     ]
 
 
@@ -89,7 +90,8 @@ def test_what_the_donor_lacks_is_told_once_and_of_the_donor(folder: Path, tiny_p
     assert [warning.en for warning in told] == [taken]
     nobody = merged(folder, folder, tmp_path / "out")
     assert [warning.en for warning in nobody.warnings] == [
-        "None of the models has a usable generation_config.json: the result will not know languages and tasks."
+        "“model” was taken twice: there is nothing to mix.",
+        "None of the models has a usable generation_config.json: the result will not know languages and tasks.",
     ]
 
 

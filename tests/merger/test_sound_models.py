@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,8 +19,9 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 from evaluation.systems import plan_systems
 from merger.architecture import expected_tensors
 from merger.checkpoint import open_checkpoint
+from merger.compatibility import compare
 from merger.disk import merge_to_folder
-from merger.errors import IncompatibleModels, NonfiniteWeights, UnreadableFile
+from merger.errors import IncompatibleModels, NonfiniteWeights, UnreadableFile, WeightsOverflow
 from merger.live import LiveMerge
 from tests.conftest import TinyPair
 from tests.merger.merging import HALF, opened
@@ -106,18 +108,57 @@ def test_of_two_models_the_faulty_one_is_named(shell: Shell, folder: Path, tiny_
     text = folder / "notes.txt"
     text.touch()
     status, _, told = shell("--lang", "en", b=text)
-    assert status == 1 and "MISSING_FILE" in told and "no safetensors" in told and "pickled" not in told
+    assert status == 1 and "NOT_SAFETENSORS" in told and "pickled" not in told
     status, _, told = shell("--lang", "en", a=Path("./nope"), b=Path("./other"))
     assert "MISSING_FILE" in told and "Hub" not in told.split("MISSING_FILE")[1].split("(")[0]
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1251"])
+def test_weights_beside_and_models_saved_without_their_head(tiny_pair: TinyPair, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(getattr(tiny_pair, name), tmp_path / name)
+        tensors = load_file(tmp_path / name / WEIGHTS)
+        bare = {key.removeprefix("model."): value for key, value in tensors.items()}
+        save_file({**bare, "extra": np.zeros(0, np.float16)}, tmp_path / name / WEIGHTS)
+    sources = {name: open_checkpoint(tmp_path / name) for name in ("a", "b")}
+    assert compare(*sources.values()).ok
+
+
+def test_a_config_that_speaks_of_millions_of_layers(folder: Path, tiny_pair: TinyPair) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "decoder_layers": 10**9}))
+    found = compare(open_checkpoint(tiny_pair.b), open_checkpoint(folder))
+    assert any("1000000002 layers" in fault.sentence.en for fault in found.mismatches)
+
+
+def test_weights_larger_than_half_precision_holds(folder: Path, tiny_pair: TinyPair) -> None:
+    tensors = {name: value.astype(np.float32) for name, value in load_file(folder / WEIGHTS).items()}
+    tensors[BIAS][1] = 1e5
+    save_file(tensors, folder / WEIGHTS)
+    sources = open_checkpoint(tiny_pair.b), open_checkpoint(folder)
+    with pytest.raises(WeightsOverflow) as caught:
+        LiveMerge(*sources, device="cpu", dtype="float16")
+    assert "float32" in caught.value.remedy("en")
+    LiveMerge(*sources, device="cpu", dtype="float32")
+
+
+def test_a_folder_that_may_not_be_entered(tiny_pair: TinyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(UnreadableFile):
+        open_checkpoint(tiny_pair.a)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1251", "utf-8"])
 def test_a_terminal_that_lacks_signs(encoding: str, tiny_pair: TinyPair, tmp_path: Path) -> None:
     places = ["--model-a", str(tiny_pair.a), "--model-b", str(tiny_pair.b), "--output-dir", str(tmp_path / "out")]
-    for words in (["--lang", "ru", "--method", "direct", *places], ["--help"]):
+    for words in (["--lang", "ru", "--method", "direct", *places, "--json"], ["--help"]):
         ran = subprocess.run(
             [sys.executable, "-m", "merger", *words],
             env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr
+        if "--json" in words:
+            assert json.loads(ran.stdout.decode(encoding))["ok"] is True
     assert (tmp_path / "out" / WEIGHTS).exists()

@@ -150,7 +150,7 @@ window.WM = (() => {
     );
     if (fault?.code === "OFFLINE") return;
     query.delete("recipe");
-    history.replaceState(null, "", `?${query}${location.hash}`);
+    history.replaceState(history.state, "", `?${query}${location.hash}`);
   };
   const start = (name, element, props, serverFunctions, uploadFunction) => {
     const root = element.querySelector(".wm-island") ?? element;
@@ -175,17 +175,24 @@ window.WM = (() => {
     } else if (ready) ready.push(() => islands[name](root));
     else islands[name](root);
   };
-  // A screen is a step that the browser's Back takes back; `step`: unless it is that Back which asks for it.
+  // A screen is a step that the browser's Back takes back. Walking through the tabs with the arrows is none (`step`).
+  const remember = (how, state) => {
+    try {
+      history[how](state, "");
+    } catch {
+      /* browsers refuse floods of steps; the screens change all the same */
+    }
+  };
   const show = (tab, { step = true } = {}) => {
     const before = document.body.dataset.wmTab;
-    if (step && before && before !== tab) history.pushState({ tab }, "");
-    else if (!before) history.replaceState({ tab }, "");
     document.body.dataset.wmTab = tab;
     for (const callback of listeners["tab"] ?? []) callback({ ...slices, tab });
     document.dispatchEvent(new CustomEvent("wm-tab", { detail: tab }));
+    if (before !== tab && history.state?.tab !== tab) remember(step && before ? "pushState" : "replaceState", { tab });
   };
 
   window.addEventListener("popstate", ({ state }) => {
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close(); // it belonged to another step
     if (state?.tab && state.tab !== document.body.dataset.wmTab) show(state.tab, { step: false });
   });
 
@@ -199,6 +206,7 @@ window.WM = (() => {
     island,
     start,
     show,
+    remember,
     storage,
     query,
     owner,

@@ -166,7 +166,8 @@ WM.island("grid", (root) => {
     drawLegend(result);
     fill(holder, chooser, columns, lines && el("div", {}, interlinear), legend);
     for (const words of holder.querySelectorAll(".wm-text, .wm-lines"))
-      words.querySelector("button.wm-word")?.setAttribute("tabindex", 0);
+      if (!words.querySelector('.wm-word[tabindex="0"]'))
+        words.querySelector("button.wm-word")?.setAttribute("tabindex", 0);
   };
   const show = (role) => {
     shown = role;

@@ -33,18 +33,27 @@ WM.parts.grid_walk = (root, holder, roles, shownResult) => {
     for (const node of holder.querySelectorAll(".wm-hot")) node.classList.remove("wm-hot");
     if (slot != null) for (const node of holder.querySelectorAll(`[data-slot="${slot}"]`)) node.classList.add("wm-hot");
   });
-  // One stop of Tab for a text; from there the arrows go from word to word.
+  // One stop of Tab for a text, the word that was there last; the arrows, Home and End go on from it.
+  const TEXTS = ".wm-text, .wm-lines";
+  const wordOf = (event) => (event.target.matches?.("button.wm-word") ? event.target : null);
+  holder.addEventListener("focusin", (event) => {
+    const word = wordOf(event);
+    for (const stop of word?.closest(TEXTS).querySelectorAll('.wm-word[tabindex="0"]') ?? []) stop.tabIndex = -1;
+    if (word) word.tabIndex = 0;
+  });
   holder.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    const text = step && event.target.matches?.("button.wm-word") && event.target.closest(".wm-text, .wm-lines");
-    if (!text) return;
-    const words = [...text.querySelectorAll("button.wm-word")];
-    const to = words[words.indexOf(event.target) + step];
-    if (to) {
-      event.target.tabIndex = -1;
-      to.tabIndex = 0;
-      to.focus();
-    }
+    const word = wordOf(event);
+    const words = word && [
+      ...word.closest(TEXTS).querySelectorAll(`button.wm-word[data-role="${word.dataset.role}"]`),
+    ];
+    const to = {
+      ArrowRight: () => words[words.indexOf(word) + 1],
+      ArrowLeft: () => words[words.indexOf(word) - 1],
+      Home: () => words[0],
+      End: () => words.at(-1),
+    }[event.key];
+    if (!word || !to) return;
+    to()?.focus();
     event.preventDefault();
   });
   // A text that is longer than its column goes along with the sound.
@@ -71,12 +80,11 @@ WM.parts.grid_walk = (root, holder, roles, shownResult) => {
     lastWords = current;
     for (const node of holder.querySelectorAll(".wm-now")) node.classList.remove("wm-now");
     current.split(",").forEach((index, role) => {
-      if (index !== "-1")
-        for (const node of holder.querySelectorAll(`[data-role="${roles[role]}"][data-index="${index}"]`))
-          {
-            node.classList.add("wm-now");
-            follow(node);
-          }
+      if (index === "-1") return;
+      for (const node of holder.querySelectorAll(`[data-role="${roles[role]}"][data-index="${index}"]`)) {
+        node.classList.add("wm-now");
+        follow(node);
+      }
     });
   });
 

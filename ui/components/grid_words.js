@@ -22,6 +22,7 @@ WM.parts.grid_words = (onlyDifferences) => {
       {
         type: "button",
         tabindex: -1,
+        "data-focus": `word-${role}-${position}`,
         data: { slot: index, role, index: position, ...(kind ? { mark: kind } : {}) },
         title:
           entry.s == null
@@ -43,6 +44,7 @@ WM.parts.grid_words = (onlyDifferences) => {
           {
             type: "button",
             tabindex: -1,
+            "data-focus": `word-${role}-${index}`,
             data: { role, index },
             onclick: play(entry),
           },

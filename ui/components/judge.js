@@ -26,6 +26,7 @@ WM.island("judge", (root) => {
     () => {
       area.value = WM.slices.clip.ready;
       save();
+      area.focus(); // the button goes
     },
     { kind: "small", focus: "reference-restore" },
   );

@@ -7,9 +7,9 @@ WM.parts.mixer_methods = (mixer, panel) => {
   const others = WM.boot.methods.filter((one) => !one.guide);
   let told = false; // the whole description is open
 
-  // What was set with a method is there again when it is chosen again, as long as as many models are mixed.
+  // What was set with a method for these models is there again when it is chosen again.
   const kept = {};
-  const place = (method) => `${method} of ${mixer.sources().length}`;
+  const place = (method) => [method, ...mixer.sources().map((role) => WM.slices.models.roles[role].ref)].join("\n");
   const setMethod = (next) =>
     change((r) => {
       const { method, ...settings } = clone(r);

@@ -13,18 +13,24 @@ WM.parts.mixer_picker = (mixer, dialog) => {
       spellcheck: "false",
     });
     const refused = el("p.wm-refused", { role: "alert", hidden: true });
-    // What is refused stays in the dialog with the reason: a toast would lie behind it.
+    const here = () => dialog.open && dialog.contains(refused); // others use the dialog too
+    let taking = false;
+    // What is refused stays in the dialog with the reason.
     const take = async (ref) => {
+      if (taking) return;
+      taking = true;
       refused.hidden = true;
       try {
         await mixer.settled();
         await WM.call("models.choose", { role, ref }, { quiet: true });
-        dialog.close();
+        if (here()) dialog.close();
       } catch (fault) {
-        const { sentence = "", remedy = "" } = fault.coded ?? {};
-        refused.textContent = [sentence, remedy].map(pick).join(" ");
-        refused.hidden = false;
+        if (here()) {
+          refused.textContent = [fault.coded?.sentence, fault.coded?.remedy].filter(Boolean).map(pick).join(" ");
+          refused.hidden = false;
+        } else if (fault.coded) WM.toast(fault.coded);
       }
+      taking = false;
     };
     const chosen = (option) => models.roles[role]?.ref === option.ref;
     const groups = [...new Set(models.options.map((option) => option.group))];

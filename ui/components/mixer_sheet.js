@@ -25,9 +25,9 @@ WM.parts.mixer_sheet = (panel) => {
       "aria-expanded": "false",
       // Opening is a step: the phone's Back closes the sheet and does not leave the page.
       onclick: () => {
-        if (open) history.back();
+        if (open) close();
         else {
-          history.pushState({ ...history.state, sheet: true }, "");
+          WM.remember("pushState", { ...history.state, sheet: true });
           set(true);
         }
       },
@@ -41,14 +41,21 @@ WM.parts.mixer_sheet = (panel) => {
     handle.setAttribute("aria-expanded", open);
     fill(handle, icon(open ? "down" : "sliders"), t(open ? "mixer.close" : "mixer"));
   };
+  const close = () => {
+    set(false);
+    if (history.state?.sheet) history.back(); // comes later: by then it is closed already
+  };
   window.addEventListener("popstate", ({ state }) => {
     if (open !== Boolean(state?.sheet)) set(Boolean(state?.sheet));
   });
   document.addEventListener("wm-tab", () => {
-    if (open) set(false); // another screen is another step
+    if (!open) return;
+    set(false); // the step that had opened it now leads to the new screen
+    if (history.state?.sheet) WM.remember("replaceState", { ...history.state, sheet: false });
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && open && !document.querySelector("dialog[open]")) history.back();
+    const elsewhere = event.defaultPrevented || WM.typing(event.target) || document.querySelector("dialog[open]");
+    if (event.key === "Escape" && open && !elsewhere) close();
   });
   const read = el("p", { lang: "ru" });
   const sheetText = el("div.wm-sheet-text", {}, mark("merged"), read);

@@ -49,9 +49,9 @@ WM.island("shell", (root) => {
         role: "tab",
         id: `wm-tab-${name}`,
         "aria-controls": name === "listen" ? "wm-grid" : `wm-${name === "map" ? "model-map" : name}`,
-        onclick: () => {
+        onclick: (event) => {
           document.getElementById("wm-toasts").replaceChildren();
-          WM.show(name);
+          WM.show(name, { step: event.detail > 0 }); // 0: not a pointer's click
         },
       },
       t("tab." + name),
