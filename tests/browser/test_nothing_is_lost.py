@@ -139,6 +139,11 @@ def test_a_text_longer_than_its_column_goes_along_with_the_sound(visit: Visit) -
     page, text = visitor.page, f"document.querySelector('{COLUMN}')"
     page.evaluate(f"{text}.style.cssText = 'min-height: 0; max-height: 90px'")
     assert page.evaluate(f"{text}.scrollTop") == 0
+    sounds = "document.dispatchEvent(new CustomEvent('wm-time', { detail: 30.5 }))"
+    page.evaluate("Object.defineProperty(WM.player, 'paused', { get: () => false, configurable: true })")
+    page.evaluate(f"{text}.dispatchEvent(new WheelEvent('wheel', {{ bubbles: true }})); {sounds}")
+    assert page.evaluate(f"{text}.scrollTop") == 0, "a hand had just scrolled"
+    page.evaluate("performance.now = () => 1e9")
     page.evaluate(
         """() => {
             Object.defineProperty(WM.player, 'paused', { get: () => false, configurable: true });

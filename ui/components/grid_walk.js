@@ -56,10 +56,14 @@ WM.parts.grid_walk = (root, holder, roles, shownResult) => {
     to()?.focus();
     event.preventDefault();
   });
-  // A text that is longer than its column goes along with the sound.
+  // A text that is longer than its column goes along with the sound, unless a hand has just scrolled it.
+  const PATIENCE = 4000; // milliseconds
+  let scrolled = -PATIENCE;
+  for (const kind of ["wheel", "touchmove"])
+    holder.addEventListener(kind, () => (scrolled = performance.now()), { passive: true });
   const follow = (node) => {
     const text = node.closest(".wm-text");
-    if (!text) return;
+    if (!text || performance.now() - scrolled < PATIENCE) return;
     const [word, seen] = [node.getBoundingClientRect(), text.getBoundingClientRect()];
     if (word.top < seen.top || word.bottom > seen.bottom) text.scrollTop += word.top - seen.top - seen.height / 3;
   };
