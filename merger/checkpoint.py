@@ -26,6 +26,7 @@ from merger.errors import (
     PathNotAllowed,
     UnreadableFile,
     UnsafeFormat,
+    not_opened,
 )
 from merger.hashing import file_sha256
 from merger.hub import PICKLES, HubRules, fetch_model, fetch_small_files
@@ -142,8 +143,7 @@ def read_json(path: Path) -> dict[str, Any]:
         parsed = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         detail = SIDECARS.get(path.name, Text("файл модели", "a model file"))
-        kind = UnreadableFile if isinstance(error, PermissionError) else MissingFile
-        raise kind(file=path.name, detail=detail) from error
+        raise not_opened(error)(file=path.name, detail=detail) from error
     except (ValueError, RecursionError):
         raise CorruptFile(file=path.name, detail=Text("это не JSON", "it is not JSON")) from None
     if not isinstance(parsed, dict):

@@ -127,11 +127,9 @@ class Engine:
             threading.Thread(target=self._work, args=(tensors, count), name=f"merge-{index}", daemon=True)
             for index in range(count)
         ]
-        started = []
         try:
             for worker in workers:
                 worker.start()
-                started.append(worker)
             for worker in workers:
                 while worker.is_alive():
                     worker.join(0.1)
@@ -140,8 +138,9 @@ class Engine:
                         raise Cancelled()
         finally:
             self._stop.set()
-            for worker in started:
-                worker.join()
+            for worker in workers:
+                if worker.ident is not None:  # it has begun
+                    worker.join()
         if self._failure is not None:
             raise self._failure
         self._files.check_unchanged()

@@ -222,6 +222,11 @@ class UnreadableFile(ModelFileError):
     remedy_text = Text("Дайте права на чтение или возьмите копию.", "Permit reading it, or take a copy.")
 
 
+def not_opened(error: OSError) -> type[ModelFileError]:
+    """What it is that a file could not be opened: it may not be read, or is not there."""
+    return UnreadableFile if isinstance(error, PermissionError) else MissingFile
+
+
 class UnknownWeights(ModelFileError):
     """Weight files in a result that its record does not know. Facts: `file` (the folder's name), `files`."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from merger.bilingual import Text
-from merger.errors import CorruptFile, IncompleteFile, MissingFile, NotSafetensors, UnreadableFile, UnsafeFormat
+from merger.errors import CorruptFile, IncompleteFile, NotSafetensors, UnsafeFormat, not_opened
 
 MAX_HEADER_BYTES = 8 << 20
 MAX_TENSORS = 20_000
@@ -71,8 +71,7 @@ def read_header(path: Path) -> Header:
             stream.seek(8)
             raw = stream.read(length)
     except OSError as error:
-        kind = UnreadableFile if isinstance(error, PermissionError) else MissingFile
-        raise kind(file=path.name, detail=Text("файл весов", "the weights")) from error
+        raise not_opened(error)(file=path.name, detail=Text("файл весов", "the weights")) from error
     entries, metadata = _parse(path, raw)
     tensors = _check_cover(path, entries, 8 + length, file_bytes)
     return Header(tensors, metadata, 8 + length, file_bytes)

@@ -144,12 +144,7 @@ def test_a_text_longer_than_its_column_goes_along_with_the_sound(visit: Visit) -
     page.evaluate(f"{text}.dispatchEvent(new WheelEvent('wheel', {{ bubbles: true }})); {sounds}")
     assert page.evaluate(f"{text}.scrollTop") == 0, "a hand had just scrolled"
     page.evaluate("performance.now = () => 1e9")
-    page.evaluate(
-        """() => {
-            Object.defineProperty(WM.player, 'paused', { get: () => false, configurable: true });
-            document.dispatchEvent(new CustomEvent('wm-time', { detail: 39.5 }));
-        }"""
-    )
+    page.evaluate(sounds.replace("30.5", "39.5"))
     assert page.evaluate(f"{text}.scrollTop") > 0
     word, seen = (
         page.evaluate(f"(({{top, bottom}}) => [top, bottom])({one}.getBoundingClientRect())")

@@ -5,39 +5,29 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import mmap
 import os
 import random
-import stat
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from merger.checkpoint import open_checkpoint
 from merger.disk import STAGES, merge_to_folder
-from merger.errors import DiskFull, OutOfMemory, OutputNotWritable
-from merger.output import OutputFile, Writers
-from merger.provenance import CHECKSUMS_FILE
+from merger.errors import DiskFull, OutputNotWritable
+from merger.output import OutputFile
 from merger.recipe import MergeRecipe
-from merger.report import Progress
 from merger.transaction import FolderTransaction, exchange, sweep
 from tests.conftest import TinyPair
+from tests.merger.merging import HALF, opened
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.faults
-RECIPE = MergeRecipe.build("direct")
 # `make faults` kills ten times at each named point and at 200 moments; the usual run twice and at 50.
 LONG = os.environ.get("FAULTS") == "long"
-
-
-def sources(pair: TinyPair) -> dict[str, Any]:
-    return {"a": open_checkpoint(pair.a), "b": open_checkpoint(pair.b)}
 
 
 def killed(cases: list[dict[str, Any]], pair: TinyPair, folder: Path) -> list[dict[str, Any]]:
@@ -121,7 +111,7 @@ def test_full_disk_at_the_start_and_on_the_way(
     tiny_pair: TinyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    merge_to_folder(RECIPE, sources(tiny_pair), out)
+    merge_to_folder(HALF, opened(tiny_pair), out)
     before = (out / "model.safetensors").read_bytes()
 
     def full(*_: object) -> None:
@@ -131,10 +121,10 @@ def test_full_disk_at_the_start_and_on_the_way(
         with monkeypatch.context() as patched:
             patched.setattr(target, name, full)
             with pytest.raises(DiskFull):
-                merge_to_folder(MergeRecipe.build("slerp"), sources(tiny_pair), out)
+                merge_to_folder(MergeRecipe.build("slerp"), opened(tiny_pair), out)
     monkeypatch.setattr("merger.space.free_bytes", lambda _: 1000)
     with pytest.raises(DiskFull) as caught:
-        merge_to_folder(MergeRecipe.build("slerp"), sources(tiny_pair), out)
+        merge_to_folder(MergeRecipe.build("slerp"), opened(tiny_pair), out)
     assert "свободно 1,0\u00a0КБ" in caught.value.sentence("ru")
     assert "33.7\u00a0MB needed" in caught.value.sentence("en")
     assert (out / "model.safetensors").read_bytes() == before
@@ -150,7 +140,7 @@ def test_a_really_full_disk(tiny_pair: TinyPair, tmp_path: Path, monkeypatch: py
     try:
         monkeypatch.setattr("merger.disk.require_space", lambda *_: None)
         with pytest.raises(DiskFull):
-            merge_to_folder(RECIPE, sources(tiny_pair), small / "out")
+            merge_to_folder(HALF, opened(tiny_pair), small / "out")
         assert list(small.iterdir()) == []
     finally:
         subprocess.run(["umount", small], check=True)
@@ -160,7 +150,7 @@ def test_unwritable_places_are_refused(tiny_pair: TinyPair, tmp_path: Path) -> N
     (tmp_path / "file").write_text("in the way")
     for target in (tmp_path / "file" / "out", tmp_path / ("x" * 300)):
         with pytest.raises(OutputNotWritable):
-            merge_to_folder(RECIPE, sources(tiny_pair), target)
+            merge_to_folder(HALF, opened(tiny_pair), target)
 
 
 def test_a_read_only_disk_is_refused_before_merging(tiny_pair: TinyPair, tmp_path: Path) -> None:
@@ -170,7 +160,7 @@ def test_a_read_only_disk_is_refused_before_merging(tiny_pair: TinyPair, tmp_pat
     stages: list[str] = []
     try:
         with pytest.raises(OutputNotWritable):
-            merge_to_folder(RECIPE, sources(tiny_pair), tmp_path / "out", on_progress=lambda p: stages.append(p.stage))
+            merge_to_folder(HALF, opened(tiny_pair), tmp_path / "out", on_progress=lambda p: stages.append(p.stage))
         assert "merging" not in stages
     finally:
         subprocess.run(["umount", tmp_path], check=True)
@@ -181,141 +171,6 @@ def test_living_merges_are_not_swept(tmp_path: Path) -> None:
         (transaction.folder / "file").write_text("x")
         assert sweep(tmp_path) == []
         assert (transaction.folder / "file").exists()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_others_put_into_the_folder_meanwhile_stays(tiny_pair: TinyPair, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    merge_to_folder(RECIPE, sources(tiny_pair), out)
-    before = (out / "recipe.json").read_bytes()
-
-    def write(progress: Progress) -> None:
-        if progress.stage == "merging" and not (out / "notes.md").exists():
-            (out / "notes.md").write_text("mine")
-            (out / "checkpoints").mkdir()
-            (out / "checkpoints" / "step").touch()
-
-    report = merge_to_folder(MergeRecipe.build("slerp"), sources(tiny_pair), out, on_progress=write)
-    assert any("notes.md" in warning.en for warning in report.warnings)
-    assert (out / "notes.md").read_text() == "mine" and (out / "checkpoints" / "step").exists()
-    assert (out / "recipe.json").read_bytes() != before
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_a_folder_keeps_its_mode_and_group(tiny_pair: TinyPair, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    group = 12345 if os.geteuid() == 0 else os.getegid()
-    os.chown(out, -1, group)
-    out.chmod(0o2770)
-    for _ in range(2):
-        merge_to_folder(RECIPE, sources(tiny_pair), out)
-        assert stat.S_IMODE(out.stat().st_mode) == 0o2770 and out.stat().st_gid == group
-        assert (out / "recipe.json").exists()
-
-
-def foreign_in(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name == "notes.md"]
-
-
-def replaced(target: Path) -> FolderTransaction:
-    """A result with a note of somebody's, and a new one that is to take its place."""
-    target.mkdir()
-    for name in ("old", "notes.md", CHECKSUMS_FILE):
-        (target / name).touch()
-    transaction = FolderTransaction(target, foreign_in).__enter__()
-    (transaction.folder / "new").touch()
-    return transaction
-
-
-@pytest.mark.parametrize("refused", ["chmod", "chown"])
-def test_a_file_system_without_modes_or_groups(refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    transaction = replaced(tmp_path / "out")
-
-    def refuse(*given: object) -> None:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    monkeypatch.setattr(Path if refused == "chmod" else os, refused, refuse)
-    assert transaction.commit() == ["notes.md"]
-    transaction.__exit__()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["new", "notes.md"]
-
-
-def test_what_cannot_be_put_back_stays_in_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    transaction, rename = replaced(tmp_path / "out"), os.rename
-
-    def refuse(one: Path, other: Path) -> None:
-        if Path(one).name == "notes.md":
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-        rename(one, other)
-
-    monkeypatch.setattr(os, "rename", refuse)
-    transaction.commit()
-    transaction.__exit__()
-    assert (tmp_path / "out" / "new").exists()
-    [kept] = [path for path in tmp_path.iterdir() if path.name != "out"]
-    assert kept.name.startswith("out.kept-") and (kept / "notes.md").exists()
-
-
-def test_killed_between_the_exchange_and_what_is_put_back(tmp_path: Path) -> None:
-    transaction = replaced(tmp_path / "out")
-    exchange(transaction.folder, transaction.target)
-    os.close(transaction._lock)  # as a killed process leaves it
-    sweep(tmp_path, foreign_in)
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["out", "out/new", "out/notes.md"]
-
-
-def test_writers_that_cannot_all_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin, begun = threading.Thread.start, []
-
-    def start(thread: threading.Thread) -> None:
-        if len(begun) == 2:
-            raise RuntimeError("can't start new thread")
-        begun.append(thread)
-        begin(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start)
-    with pytest.raises(RuntimeError), Writers():
-        pass
-    assert len(begun) == 2 and not any(thread.is_alive() for thread in begun)
-
-
-def test_a_folder_that_may_not_be_written_is_not_replaced(
-    tiny_pair: TinyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != out)  # root may write everywhere
-    with pytest.raises(OutputNotWritable):
-        merge_to_folder(RECIPE, sources(tiny_pair), out)
-    assert list(out.iterdir()) == []
-
-
-@pytest.mark.parametrize("failing", ["mmap", "thread"])
-def test_no_room_for_buffers_or_threads_is_lack_of_memory(
-    failing: str, tiny_pair: TinyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begin, begun = threading.Thread.start, []
-
-    def map_nothing(*given: object, **named: object) -> None:
-        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-
-    def start(thread: threading.Thread) -> None:
-        if thread.name.startswith("merge-"):
-            if begun:
-                raise RuntimeError("can't start new thread")
-            begun.append(thread)
-        begin(thread)
-
-    if failing == "mmap":
-        monkeypatch.setattr(mmap, "mmap", map_nothing)
-    else:
-        monkeypatch.setattr(threading.Thread, "start", start)
-        monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    with pytest.raises(OutOfMemory):
-        merge_to_folder(RECIPE, sources(tiny_pair), tmp_path / "out", device="cpu")
-    assert len(begun) == (failing == "thread")
-    assert not any(thread.is_alive() for thread in begun), "a worker goes on by itself"
     assert list(tmp_path.iterdir()) == []
 
 

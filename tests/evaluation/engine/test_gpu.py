@@ -1,4 +1,7 @@
-"""On a GPU: captured graphs, the steps in CUDA and Triton, the merge kernel, against their twins and transformers."""
+"""On a GPU: captured graphs, the steps in CUDA and Triton, the merge kernel, against their twins and transformers.
+
+Longer than most files: what needs a card runs in one go there, with one pair of models.
+"""
 
 from __future__ import annotations
 
